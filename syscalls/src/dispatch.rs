@@ -1,0 +1,52 @@
+//! From a syscall number to its handler: the only place where a call may be continued.
+
+use nix::errno::Errno;
+
+use crate::guest::Guest;
+use crate::reply::{Answer, Continue, Response};
+use crate::table::Routes;
+
+/// An emulating handler, with its arguments still in registers.
+pub type Emulator = fn(&dyn Guest, [u64; 6]) -> Answer;
+/// An observing handler: it may look and record, and has no say.
+pub type Observer = fn(&dyn Guest, [u64; 6]);
+
+/// How a notified call is answered.
+#[derive(Clone, Copy, Debug)]
+pub enum Handler {
+    /// Answered by us; quick enough for the receiving thread.
+    Emulate(Emulator),
+    /// Answered by us; may sleep in the kernel, so another thread takes over receiving first.
+    EmulateSlow(Emulator),
+    /// Looked at, then run by the kernel. Only for calls that ring 1 makes harmless whatever their memory says.
+    Observe(Observer),
+}
+
+/// Looks up and runs handlers for the routes of one policy.
+pub struct Dispatch {
+    handlers: Vec<Option<Handler>>,
+}
+
+impl Dispatch {
+    /// Builds the array from `routes`.
+    pub fn new(routes: &Routes) -> Self {
+        Self { handlers: (0..routes.len()).map(|number| routes.get(number).and_then(|route| route.handler)).collect() }
+    }
+
+    /// The handler of `number`, if the filter can notify us of it at all.
+    pub fn handler(&self, number: usize) -> Option<Handler> {
+        self.handlers.get(number).copied().flatten()
+    }
+
+    /// Answers one call. A call without a handler fails with `ENOSYS`: it cannot have come through our filter.
+    pub fn answer(&self, guest: &dyn Guest, number: usize, registers: [u64; 6]) -> Response {
+        match self.handler(number) {
+            Some(Handler::Emulate(handler) | Handler::EmulateSlow(handler)) => handler(guest, registers).into(),
+            Some(Handler::Observe(observe)) => {
+                observe(guest, registers);
+                Response::Continue(Continue(()))
+            }
+            None => Response::Fail(Errno::ENOSYS),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The calling task as a handler sees it.
+//!
+//! Everything read through this trait was copied once out of the guest and is checked to belong to a call that is still
+//! pending (`SECCOMP_IOCTL_NOTIF_ID_VALID`) before it is returned: see seccomp_unotify(2).
+
+use std::borrow::Cow;
+use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+
+use crate::args::{DirFd, Fd, PathPtr, UserPtr};
+use crate::rules::Rules;
+
+/// A refusal that the user should hear of at the end of the run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Denial {
+    /// The syscall's name.
+    pub call: &'static str,
+    /// What it was about to do, such as `tmpfs on /mnt`; raw, to be escaped where it is shown.
+    pub what: String,
+    /// Why it was refused or what would allow it, such as `allow with --net all`.
+    pub remedy: Cow<'static, str>,
+}
+
+/// One pending call's task.
+pub trait Guest {
+    /// The thread id, in the supervisor's pid namespace.
+    fn tid(&self) -> i32;
+
+    /// Fills `into` from the guest's memory. `EFAULT` if any byte is not readable.
+    fn read(&self, at: UserPtr, into: &mut [u8]) -> Result<(), Errno>;
+
+    /// Writes `bytes` to the guest's memory. `EFAULT` if any byte is not writable.
+    fn write(&self, at: UserPtr, bytes: &[u8]) -> Result<(), Errno>;
+
+    /// The directory that relative paths start from, as an `O_PATH` descriptor: the task's own working directory for
+    /// `AT_FDCWD`, otherwise what its descriptor refers to (`EBADF`, `ENOTDIR`).
+    fn directory(&self, at: DirFd) -> Result<OwnedFd, Errno>;
+
+    /// A duplicate of the guest's descriptor, sharing its open file description (`pidfd_getfd(2)`).
+    fn duplicate(&self, fd: Fd) -> Result<OwnedFd, Errno>;
+
+    /// The task's file mode creation mask.
+    fn umask(&self) -> Result<u32, Errno>;
+
+    /// The task's thread-group id and thread id as the guest itself knows them.
+    fn own_ids(&self) -> Result<(i32, i32), Errno>;
+
+    /// The path of an `O_PATH` or ordinary descriptor of the *supervisor*, as the view names it.
+    fn path_of(&self, file: &OwnedFd) -> Result<std::path::PathBuf, Errno>;
+
+    /// What the policy says beyond what ring 1 enforces.
+    fn rules(&self) -> &Rules;
+
+    /// Notes a refusal for the report.
+    fn record(&self, denial: Denial);
+
+    /// Copies a NUL-terminated path, page by page as the kernel would: `EFAULT`, or `ENAMETOOLONG` from 4096 bytes on.
+    fn read_path(&self, at: PathPtr) -> Result<CString, Errno> {
+        const PAGE: u64 = 4096;
+        let mut path = Vec::with_capacity(256);
+        let mut at = UserPtr::from(at);
+        while path.len() < libc::PATH_MAX as usize {
+            let room = libc::PATH_MAX as u64 - path.len() as u64;
+            let step = (PAGE - at.0 % PAGE).min(room);
+            let start = path.len();
+            path.resize(start + usize::try_from(step).map_err(|_| Errno::EFAULT)?, 0);
+            self.read(at, &mut path[start..])?;
+            if let Ok(whole) = CStr::from_bytes_until_nul(&path) {
+                return Ok(whole.to_owned());
+            }
+            at = at.add(step);
+        }
+        Err(Errno::ENAMETOOLONG)
+    }
+}

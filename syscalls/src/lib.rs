@@ -1,0 +1,30 @@
+//! What each Linux syscall is, and how the sentry answers it.
+//!
+//! One table ([`table::Syscall`]) is the only truth: the BPF program, the dispatcher, the compatibility page and
+//! `sentry syscalls` are all derived from it. Its rows live beside their handlers, one file a topic. Handlers see the
+//! guest through the small trait in [`guest`], so each can be tried with a fake one. This crate knows no command line.
+#![cfg_attr(not(test), forbid(unsafe_code))]
+
+pub mod abi;
+pub mod args;
+pub mod dispatch;
+pub mod filter;
+pub mod guest;
+pub mod page;
+pub mod reply;
+pub mod rules;
+pub mod table;
+
+mod clock;
+mod exec;
+mod file;
+mod identity;
+mod ipc;
+mod memory;
+mod mount;
+mod names;
+mod net;
+mod peers;
+mod privileged;
+mod process;
+mod signal;

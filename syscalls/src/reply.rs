@@ -1,0 +1,50 @@
+//! What a handler may answer, as types.
+//!
+//! [`Reply`] cannot say "continue". Only the dispatcher can build a [`Continue`], and it does so only for entries whose
+//! route is `Observe`, where the view, the empty network and the missing capabilities make every meaning of the call
+//! harmless. A handler that judged memory cannot let the kernel read that memory again: it does not compile.
+
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+
+/// What an emulating handler returns; `?` on an errno is the deny path.
+pub type Answer = Result<Reply, Errno>;
+
+/// The outcome of an emulated call that did not fail.
+#[derive(Debug)]
+pub enum Reply {
+    /// The call returns this value.
+    Return(i64),
+    /// The call returns a new descriptor: `file` is put into the guest's table and its number returned, in one step.
+    Inject {
+        /// The open file to hand over. Must not be `O_PATH`: the kernel refuses those.
+        file: OwnedFd,
+        /// Whether the guest asked for close-on-exec.
+        cloexec: bool,
+    },
+}
+
+/// Permission to let the kernel run the call as it stands. Built only in [`crate::dispatch`].
+#[derive(Debug)]
+pub struct Continue(pub(crate) ());
+
+/// What goes back to the kernel for one notification.
+#[derive(Debug)]
+pub enum Response {
+    /// The call was answered by us.
+    Reply(Reply),
+    /// The call fails with this errno.
+    Fail(Errno),
+    /// The call runs in the kernel.
+    Continue(Continue),
+}
+
+impl From<Answer> for Response {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Ok(reply) => Self::Reply(reply),
+            Err(errno) => Self::Fail(errno),
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! The table: what a row says, and the routes that a policy makes of all rows.
+
+use std::sync::LazyLock;
+
+use nix::errno::Errno;
+
+use crate::abi::Arch;
+use crate::args::Parameter;
+use crate::dispatch::Handler;
+
+/// The topic of a syscall, as the compatibility page groups them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// Reading, writing and waiting on descriptors.
+    Io,
+    /// Names and metadata of files.
+    File,
+    /// Mounts and roots.
+    Mount,
+    /// Sockets.
+    Network,
+    /// Address spaces.
+    Memory,
+    /// Processes, threads, scheduling, limits.
+    Process,
+    /// Signals.
+    Signal,
+    /// Users, groups, capabilities, confinement of oneself.
+    Identity,
+    /// Clocks and timers.
+    Clock,
+    /// System V and POSIX IPC, futexes.
+    Ipc,
+    /// Names and facts of the system.
+    System,
+    /// What only an administrator of the host should do.
+    Privileged,
+}
+
+/// The smallest surface that includes a call; a call outside the surface fails with `ENOSYS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Surface {
+    /// What a batch job with standard input and output needs.
+    Judge,
+    /// What ordinary programs need.
+    Default,
+    /// What old or unusual programs need.
+    Compat,
+}
+
+/// Parts of a policy that change routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Feature {
+    /// `--net all`: connections are not observed, for they are not refused.
+    HostNetwork,
+    /// Names that must not be created: every call that makes or moves a name is emulated.
+    ProtectedNames,
+    /// Sockets in granted directories are not granted with them: `connect` to a path is decided by the sentry.
+    SocketGrants,
+    /// `--trace denied`: calls that look up a path are observed, to show what was missing.
+    TracePaths,
+    /// `--cpus` without a cgroup: the guest may not widen its own affinity.
+    PinnedCpus,
+}
+
+impl Feature {
+    /// Every feature, in the order in which rows are asked.
+    pub const ALL: [Feature; 5] =
+        [Self::HostNetwork, Self::ProtectedNames, Self::SocketGrants, Self::TracePaths, Self::PinnedCpus];
+}
+
+/// What the filter says of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Runs in the kernel at no cost.
+    Allow,
+    /// Fails with this errno.
+    Fail(Errno),
+    /// Goes to the sentry.
+    Notify,
+    /// Kills the process.
+    Kill,
+}
+
+/// One condition on one argument, compared at the width of the parameter's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Test {
+    /// Which argument, from 0.
+    pub arg: usize,
+    /// What must hold.
+    pub op: Op,
+}
+
+/// A comparison that classic BPF can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// `value == x`
+    Equal(u64),
+    /// `value != x`
+    NotEqual(u64),
+    /// `value & mask == x`
+    Masked {
+        /// The bits that count.
+        mask: u64,
+        /// What they must be.
+        value: u64,
+    },
+    /// `value & mask != 0`
+    AnyOf(u64),
+    /// `value > x`, unsigned
+    Greater(u64),
+}
+
+/// If all tests hold, the verdict; otherwise the next check, and after the last one the route's `otherwise`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// All of these must hold.
+    pub all: &'static [Test],
+    /// Then this is the verdict.
+    pub then: Verdict,
+}
+
+/// How a call is treated: checks in the filter, a verdict when none applies, and a handler if it can be notified.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// Asked in order; the first that holds decides.
+    pub checks: &'static [Check],
+    /// The verdict when no check holds.
+    pub otherwise: Verdict,
+    /// Who answers a notification.
+    pub handler: Option<Handler>,
+}
+
+impl Route {
+    /// A route without checks or handler.
+    pub const fn plain(verdict: Verdict) -> Self {
+        Self { checks: &[], otherwise: verdict, handler: None }
+    }
+
+    /// The word for it in `SYSCALLS`: allow, filter, errno, emulate, observe or kill.
+    pub fn word(&self) -> &'static str {
+        match (self.handler, self.otherwise, self.checks) {
+            (Some(Handler::Observe(_)), ..) => "observe",
+            (Some(_), ..) => "emulate",
+            (None, Verdict::Kill, _) => "kill",
+            (None, Verdict::Fail(_), []) => "errno",
+            (None, _, []) => "allow",
+            (None, ..) => "filter",
+        }
+    }
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Syscall {
+    /// Its name, as in `<asm/unistd.h>`.
+    pub name: &'static str,
+    /// Its documentation, a line each; lines that begin with `Limit:` are what the emulation cannot do.
+    pub docs: &'static [&'static str],
+    /// Its parameters, in order.
+    pub parameters: &'static [Parameter],
+    /// Its topic.
+    pub family: Family,
+    /// The smallest surface that includes it.
+    pub surface: Surface,
+    /// Its route under a plain policy.
+    pub route: Route,
+    /// Its routes when the policy has a feature; the first enabled one wins.
+    pub special: &'static [(Feature, Route)],
+}
+
+impl Syscall {
+    /// What it does: the documentation without its limits, as one paragraph.
+    pub fn summary(&self) -> String {
+        let lines = self.docs.iter().map(|line| line.trim());
+        lines.take_while(|line| !line.starts_with("Limit:")).collect::<Vec<_>>().join(" ").trim().to_owned()
+    }
+
+    /// What its emulation cannot do.
+    pub fn limits(&self) -> impl Iterator<Item = &'static str> {
+        self.docs.iter().filter_map(|line| line.trim().strip_prefix("Limit:")).map(str::trim)
+    }
+
+    /// Its number on `arch`, if it exists there.
+    pub fn number(&self, arch: Arch) -> Option<usize> {
+        arch.number(self.name)
+    }
+
+    /// The route under a policy with these `features`.
+    pub fn route_with(&self, surface: Surface, features: &[Feature]) -> Route {
+        if self.surface > surface {
+            return Route::plain(Verdict::Fail(Errno::ENOSYS));
+        }
+        let special = self.special.iter().find(|(feature, _)| features.contains(feature));
+        special.map_or(self.route, |(_, route)| *route)
+    }
+}
+
+/// Every row, sorted by name.
+pub fn all() -> &'static [Syscall] {
+    static ALL: LazyLock<Vec<Syscall>> = LazyLock::new(|| {
+        let topics: &[&[Syscall]] = &[
+            crate::clock::ROWS,
+            crate::exec::ROWS,
+            crate::identity::ROWS,
+            crate::ipc::ROWS,
+            crate::memory::ROWS,
+            crate::mount::ROWS,
+            crate::names::ROWS,
+            crate::peers::ROWS,
+            crate::privileged::ROWS,
+            crate::process::ROWS,
+            crate::signal::ROWS,
+        ];
+        let mut all: Vec<Syscall> =
+            topics.iter().chain(crate::file::ROWS).chain(crate::net::ROWS).flat_map(|rows| rows.iter().copied()).collect();
+        all.sort_by_key(|row| row.name);
+        all
+    });
+    &ALL
+}
+
+/// The row called `name`.
+pub fn find(name: &str) -> Option<&'static Syscall> {
+    let all = all();
+    all.binary_search_by_key(&name, |row| row.name).ok().map(|index| &all[index])
+}
+
+/// The routes of one policy, by syscall number of one architecture.
+pub struct Routes {
+    arch: Arch,
+    by_number: Vec<Option<Route>>,
+}
+
+impl Routes {
+    /// The routes of every number of `arch` for a policy with this `surface` and these `features`.
+    pub fn new(arch: Arch, surface: Surface, features: &[Feature]) -> Self {
+        let mut by_number = vec![None; arch.last_number() + 1];
+        for row in all() {
+            if let Some(number) = row.number(arch) {
+                by_number[number] = Some(row.route_with(surface, features));
+            }
+        }
+        Self { arch, by_number }
+    }
+
+    /// The architecture these numbers belong to.
+    pub fn arch(&self) -> Arch {
+        self.arch
+    }
+
+    /// One more than the last number.
+    pub fn len(&self) -> usize {
+        self.by_number.len()
+    }
+
+    /// True if there is no number at all, which never happens.
+    pub fn is_empty(&self) -> bool {
+        self.by_number.is_empty()
+    }
+
+    /// The route of `number`; `None` for a number without a row, which fails with `ENOSYS`.
+    pub fn get(&self, number: usize) -> Option<&Route> {
+        self.by_number.get(number)?.as_ref()
+    }
+}
+
+/// Declares rows. Each stands beside its handler:
+///
+/// ```text
+/// syscalls! {
+///     /// Connects a socket to a peer.
+///     /// Limit: what the emulation cannot do.
+///     connect(socket: Fd, address: UserPtr, len: SockLen) Network Judge Observe(connect) { HostNetwork => Allow };
+/// }
+/// ```
+///
+/// After the parameters: family, smallest surface, route. Routes are `Allow`, `Errno(EPERM)`, `Filter(CHECKS)`,
+/// `Emulate(handler)`, `EmulateSlow(handler)`, `Observe(handler)`, each optionally followed by `when CHECKS`: then only
+/// calls for which a check says `Notify` reach the handler, and others are allowed or refused as the checks say.
+#[macro_export]
+macro_rules! syscalls {
+    ($(
+        $(#[doc = $doc:literal])*
+        $name:ident $parameters:tt $family:ident $surface:ident
+        $kind:ident $(($spec:ident))? $(when $checks:ident)?
+        $({ $($feature:ident => $fkind:ident $(($fspec:ident))? $(when $fchecks:ident)?),* $(,)? })?
+    ;)*) => {
+        pub(crate) const ROWS: &[$crate::table::Syscall] = &[$(
+            $crate::table::Syscall {
+                name: stringify!($name),
+                docs: &[$($doc),*],
+                parameters: $crate::syscalls!(@parameters $parameters),
+                family: $crate::table::Family::$family,
+                surface: $crate::table::Surface::$surface,
+                route: $crate::syscalls!(@route $parameters $kind $($spec)? $(when $checks)?),
+                special: &[$($((
+                    $crate::table::Feature::$feature,
+                    $crate::syscalls!(@route $parameters $fkind $($fspec)? $(when $fchecks)?),
+                )),*)?],
+            }
+        ),*];
+    };
+
+    (@parameters ($($arg:ident: $ty:ident),* $(,)?)) => {
+        &[$($crate::args::Parameter {
+            name: stringify!($arg),
+            kind: stringify!($ty),
+            width: <$crate::args::$ty as $crate::args::Argument>::WIDTH,
+        }),*]
+    };
+
+    (@route $parameters:tt Allow) => { $crate::table::Route::plain($crate::table::Verdict::Allow) };
+    (@route $parameters:tt Errno $errno:ident) => {
+        $crate::table::Route::plain($crate::table::Verdict::Fail(nix::errno::Errno::$errno))
+    };
+    (@route $parameters:tt Filter $checks:ident) => {
+        $crate::table::Route { checks: $checks, otherwise: $crate::table::Verdict::Allow, handler: None }
+    };
+    (@route $parameters:tt $kind:ident $handler:ident) => {
+        $crate::table::Route {
+            checks: &[],
+            otherwise: $crate::table::Verdict::Notify,
+            handler: Some($crate::dispatch::Handler::$kind($crate::syscalls!(@decode $parameters $handler))),
+        }
+    };
+    (@route $parameters:tt $kind:ident $handler:ident when $checks:ident) => {
+        $crate::table::Route {
+            checks: $checks,
+            otherwise: $crate::table::Verdict::Allow,
+            handler: Some($crate::dispatch::Handler::$kind($crate::syscalls!(@decode $parameters $handler))),
+        }
+    };
+
+    (@decode ($($arg:ident: $ty:ident),* $(,)?) $handler:ident) => {
+        |guest, registers| {
+            let mut _registers = registers.into_iter();
+            $handler(guest, $(
+                <$crate::args::$ty as $crate::args::Argument>::from_register(_registers.next().unwrap_or(0))
+            ),*)
+        }
+    };
+}
