@@ -1,0 +1,41 @@
+//! Capabilities: none for the guest, one for the supervisor. See capabilities(7).
+
+use nix::errno::Errno;
+use nix::libc;
+
+use crate::failure::{Failure, Step};
+use crate::sys::{self, Capabilities};
+
+const PTRACE: u64 = 1 << 19;
+
+/// Gives up `no_new_privs`, the bounding set, ambient capabilities and every set but `keep`, then looks again.
+fn drop_to(keep: u64) -> Result<(), Failure> {
+    // No program can gain rights by exec from here on: set-id bits and file capabilities have no effect.
+    sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).step(|| "set no_new_privs")?;
+    for capability in 0..64 {
+        match sys::prctl(libc::PR_CAPBSET_DROP, capability, 0) {
+            // EINVAL: one more than the last capability this kernel knows.
+            Err(Errno::EINVAL) => break,
+            result => result.step(|| format!("drop capability {capability} from the bounding set"))?,
+        };
+    }
+    sys::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0).step(|| "clear ambient capabilities")?;
+    let wanted = Capabilities { effective: keep, permitted: keep, inheritable: 0 };
+    sys::set_capabilities(wanted).step(|| "drop capabilities")?;
+    if sys::capabilities().step(|| "read back capabilities")? != wanted
+        || sys::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0) != Ok(1)
+    {
+        return Err(Failure::check("verify that capabilities are gone"));
+    }
+    Ok(())
+}
+
+/// For init and the guest: nothing is left.
+pub fn drop_all() -> Result<(), Failure> {
+    drop_to(0)
+}
+
+/// For the supervisor: `CAP_SYS_PTRACE` in the outer user namespace is what lets it read guests' memory.
+pub fn keep_ptrace() -> Result<(), Failure> {
+    drop_to(PTRACE)
+}

@@ -1,0 +1,114 @@
+//! The last steps, taken by the guest's own process: limits, descriptors, filter, exec.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{chdir, getpid, setpgid, tcsetpgrp};
+
+use crate::failure::{Failure, Step};
+use crate::plan::{Plan, Stdio};
+use crate::{filter, landlock, limits, sys};
+
+/// What the guest's process needs besides the plan.
+pub struct Seat<'a> {
+    /// The sandbox's terminal, if it has one.
+    pub terminal: Option<&'a OwnedFd>,
+    /// Where the listener goes.
+    pub supervisor: BorrowedFd<'a>,
+    /// The mask that the user's shell had.
+    pub umask: Mode,
+}
+
+/// Puts the standard descriptors in place; everything else closes at exec.
+fn descriptors(plan: &Plan, terminal: Option<&OwnedFd>) -> Result<(), Failure> {
+    let null = sys::open_at(None, c"/dev/null", libc::O_RDWR | libc::O_CLOEXEC, 0, 0);
+    for (number, stdio) in (0..).zip(plan.stdio) {
+        let step = || format!("set up descriptor {number}");
+        let from: RawFd = match stdio {
+            Stdio::Pass => continue,
+            Stdio::Relay(fd) => fd,
+            Stdio::Terminal => terminal.ok_or_else(|| Failure::check(step()))?.as_raw_fd(),
+            Stdio::Null => null.as_ref().map_err(|errno| Failure::new(step(), *errno))?.as_raw_fd(),
+        };
+        sys::place_descriptor(from, number).step(step)?;
+    }
+    // Not one descriptor of the host may leak in (CVE-2024-21626).
+    sys::close_on_exec_from(3).step(|| "mark descriptors to be closed")
+}
+
+/// Sends the listener to the supervisor and forgets it: it must exist in one process only.
+fn hand_over(listener: OwnedFd, supervisor: BorrowedFd) -> Result<(), Failure> {
+    let fds = [listener.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&fds)];
+    let payload = [std::io::IoSlice::new(b"L")];
+    sendmsg::<UnixAddr>(supervisor.as_raw_fd(), &payload, &rights, MsgFlags::MSG_NOSIGNAL, None)
+        .step(|| "hand the listener to the supervisor")?;
+    drop(listener);
+    Ok(())
+}
+
+/// Null-terminated pointers to `strings`, as execve wants them.
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+/// Searches the program as a shell would and runs it. Returns why it could not.
+fn execute(plan: &Plan) -> Failure {
+    let (arguments, environment) = (pointers(&plan.command), pointers(&plan.environment));
+    let name = plan.command[0].as_c_str();
+    let fail = |errno: Errno| {
+        let mut failure = Failure::new(format!("run {}", name.to_string_lossy()), errno);
+        failure.exit = if errno == Errno::ENOENT { 127 } else { 126 };
+        failure
+    };
+    if name.to_bytes().contains(&b'/') {
+        return fail(sys::execute(name, &arguments, &environment));
+    }
+    let mut worst = Errno::ENOENT;
+    for directory in &plan.search {
+        let whole = [directory.to_bytes(), b"/", name.to_bytes(), b"\0"].concat();
+        let Ok(path) = CStr::from_bytes_with_nul(&whole) else { continue };
+        match sys::execute(path, &arguments, &environment) {
+            Errno::ENOENT | Errno::ENOTDIR => {}
+            // As execvp(3): remember it, and look further.
+            Errno::EACCES => worst = Errno::EACCES,
+            errno => return fail(errno),
+        }
+    }
+    fail(worst)
+}
+
+/// Becomes the guest. Returns only if that failed.
+pub fn become_guest(plan: &Plan, seat: &Seat) -> Failure {
+    match prepare(plan, seat) {
+        Ok(()) => execute(plan),
+        Err(failure) => failure,
+    }
+}
+
+fn prepare(plan: &Plan, seat: &Seat) -> Result<(), Failure> {
+    // In its own process group, in the foreground; SIGTTOU is still blocked, as everything is.
+    let own = getpid();
+    setpgid(own, own).step(|| "make a process group")?;
+    if let Some(terminal) = seat.terminal {
+        tcsetpgrp(terminal, own).step(|| "enter the terminal's foreground")?;
+    }
+    chdir(plan.workdir.as_c_str()).step(|| format!("enter the working directory {}", plan.workdir.to_string_lossy()))
+        .map_err(|failure| failure.remedy("grant it, or choose another with --workdir"))?;
+    umask(seat.umask);
+    limits::apply(&plan.limits, plan.cpus.as_deref())?;
+    landlock::enter(plan.allow_degraded)?;
+    let supervisor = seat.supervisor;
+    let listener = {
+        descriptors(plan, seat.terminal)?;
+        sys::default_signals();
+        filter::load(plan)?
+    };
+    hand_over(listener, supervisor.as_fd())?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).step(|| "unblock signals")
+}

@@ -1,0 +1,171 @@
+//! Pid 1 of the guest's world: builds the view, starts the guest, reaps, forwards signals, reports the end.
+//!
+//! It shares the guest's user id and user namespace, so it gives up everything it does not need before the guest exists:
+//! no capability, not dumpable (its memory, descriptors and executable cannot be opened from inside, CVE-2019-5736), and
+//! signals from inside do not move it.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::{Mode, umask};
+use nix::sys::time::TimeValLike;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, chdir, tcgetpgrp};
+
+use crate::failure::{Failure, Step};
+use crate::message::{ToInit, ToMonitor, Usage, receive, send};
+use crate::plan::Plan;
+use crate::{capabilities, exec, identity, sys, terminal, view};
+
+/// The descriptors that init works with.
+pub struct Channels {
+    /// To and from the monitor.
+    pub monitor: OwnedFd,
+    /// To the supervisor: takes the listener.
+    pub supervisor: OwnedFd,
+}
+
+/// Runs init to its end.
+pub fn run(plan: &Plan, channels: Channels) -> ! {
+    let code = match begin(plan, &channels) {
+        Ok((guest, terminal)) => {
+            drop(channels.supervisor);
+            serve(guest, terminal.as_ref(), channels.monitor.as_fd())
+        }
+        Err(failure) => {
+            let _ = send(channels.monitor.as_fd(), &ToMonitor::Failed(failure), None);
+            125
+        }
+    };
+    sys::exit_now(code)
+}
+
+/// From a fresh clone to a running guest.
+fn begin(plan: &Plan, channels: &Channels) -> Result<(Pid, Option<OwnedFd>), Failure> {
+    let monitor = channels.monitor.as_fd();
+    let guest_umask = umask(Mode::empty());
+    chdir(c"/").step(|| "leave the host's directory")?;
+    view::build(
+        plan,
+        &mut |what| drop(send(monitor, &ToMonitor::Lost(what.to_owned()), None)),
+        &mut |place: &CStr, directory: BorrowedFd| {
+            let place = place.to_string_lossy().into_owned();
+            let _ = send(monitor, &ToMonitor::Upper(place), Some(directory));
+        },
+    )?;
+    become_inner(plan)?;
+    let terminal = terminal::begin_session(plan.terminal.as_ref(), monitor)?;
+
+    // From here on every signal waits in the signalfd; the guest unblocks them for itself.
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).step(|| "block signals")?;
+    capabilities::drop_all()?;
+    let seat = exec::Seat { terminal: terminal.as_ref(), supervisor: channels.supervisor.as_fd(), umask: guest_umask };
+    let mut failed = None;
+    let mut stack = vec![0; 256 * 1024];
+    let guest = sys::spawn_sharing_memory(&mut stack, &mut || {
+        let failure = exec::become_guest(plan, &seat);
+        let exit = i32::from(failure.exit);
+        failed = Some(failure);
+        exit
+    });
+    let guest = Pid::from_raw(guest.step(|| "start the guest")?);
+    if let Some(failure) = failed {
+        return Err(failure);
+    }
+    sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).step(|| "protect init from the guest")?;
+    Ok((guest, terminal))
+}
+
+/// Enters the guest's own user and mount namespaces.
+fn become_inner(plan: &Plan) -> Result<(), Failure> {
+    sys::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS).step(|| "make the guest's user namespace")?;
+    identity::map_own_inner(&plan.identity)
+}
+
+/// Reaps and forwards until the guest is gone; the exit code of init itself means nothing.
+fn serve(guest: Pid, terminal: Option<&OwnedFd>, monitor: BorrowedFd) -> i32 {
+    let Ok(signals) = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK) else {
+        return 125;
+    };
+    loop {
+        if let Some(status) = reap(guest, monitor) {
+            report_end(status, monitor);
+            return 0;
+        }
+        let mut waiting = [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(monitor, PollFlags::POLLIN)];
+        match poll(&mut waiting, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return 125,
+        }
+        if waiting[1].any() == Some(true) {
+            match receive::<ToInit>(monitor) {
+                Ok(Some((order, _))) => forward(order, guest, terminal),
+                Ok(None) => return 125, // the monitor is gone: so is the sandbox
+                Err(_) => {}
+            }
+        }
+        while let Ok(Some(_)) = signals.read_signal() {}
+    }
+}
+
+/// Collects every child that has something to say; `Some` when it was the guest that ended.
+fn reap(guest: Pid, monitor: BorrowedFd) -> Option<WaitStatus> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return None,
+            Ok(WaitStatus::Stopped(pid, signal)) if pid == guest => {
+                let _ = send(monitor, &ToMonitor::Stopped(signal as i32), None);
+            }
+            Ok(status @ (WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..))) if pid == guest => {
+                return Some(status);
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+fn forward(order: ToInit, guest: Pid, terminal: Option<&OwnedFd>) {
+    let group = || {
+        let foreground = terminal.and_then(|terminal| tcgetpgrp(terminal).ok()).filter(|group| group.as_raw() > 1);
+        foreground.unwrap_or(guest)
+    };
+    let _ = match order {
+        ToInit::Signal(signal) => sys::kill(guest.as_raw(), signal),
+        ToInit::GroupSignal(signal) => sys::kill(-group().as_raw(), signal),
+    };
+}
+
+/// Ends whatever the guest left behind, adds up what was used, and tells the monitor.
+fn report_end(status: WaitStatus, monitor: BorrowedFd) {
+    // Asked before the others are killed: is there room for one more process?
+    let pids_exhausted = match sys::clone(0) {
+        Ok(None) => sys::exit_now(0),
+        Ok(Some(_)) => false,
+        Err(errno) => errno == Errno::EAGAIN,
+    };
+    let _ = sys::kill(-1, libc::SIGKILL);
+    while !matches!(waitpid(None, Some(WaitPidFlag::__WALL)), Err(Errno::ECHILD)) {}
+    let (code, signal) = match status {
+        WaitStatus::Exited(_, code) => (Some(code), None),
+        WaitStatus::Signaled(_, signal, _) => (None, Some(signal as i32)),
+        _ => (None, Some(Signal::SIGKILL as i32)),
+    };
+    let _ = send(monitor, &ToMonitor::Exited { code, signal, usage: usage(), pids_exhausted }, None);
+}
+
+/// What all children together used.
+fn usage() -> Usage {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else { return Usage::default() };
+    let microseconds = |time: nix::sys::time::TimeVal| u64::try_from(time.num_microseconds()).unwrap_or(0);
+    Usage {
+        user_us: microseconds(usage.user_time()),
+        system_us: microseconds(usage.system_time()),
+        peak_process: u64::try_from(usage.max_rss()).unwrap_or(0) * 1024,
+    }
+}

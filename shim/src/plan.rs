@@ -1,0 +1,153 @@
+//! What is to be built, decided in full before the first clone.
+//!
+//! The monitor makes the plan from the policy while it still has the user's eyes and rights; the processes that carry it
+//! out only follow it. Everything is owned data and descriptors, so that nothing needs to be looked up after the fork.
+
+use std::ffi::CString;
+use std::os::fd::{OwnedFd, RawFd};
+
+use nix::libc;
+use syscalls::filter::Instruction;
+
+/// Where the content of a place comes from.
+#[derive(Debug)]
+pub enum Source {
+    /// A host path, free of symlinks. `identity` is the (device, inode) that the monitor saw when it resolved the grant:
+    /// if another object stands there now, somebody is swapping names during start, and the start fails.
+    Host { path: CString, identity: Option<(u64, u64)> },
+    /// A mount that the monitor prepared (id-mapped, as only real root can).
+    Detached(OwnedFd),
+    /// Copy-on-write: `lower` is not changed, `upper` takes the changes, `work` is overlayfs' own.
+    Overlay { lower: Box<Source>, store: Store },
+    /// A directory of the sandbox's own memory, with these permission bits.
+    Private { mode: u32 },
+    /// A file system of its own in memory, at most `size` bytes.
+    Tmpfs { size: u64 },
+    /// An empty object without any permission that covers what is there.
+    Cover,
+}
+
+/// Where an overlay keeps its changes.
+#[derive(Debug)]
+pub enum Store {
+    /// A directory with `upper` and `work` in it, by path.
+    Path(CString),
+    /// The same, as a mount that the monitor prepared.
+    Detached(OwnedFd),
+    /// A new file system in memory, at most `size` bytes.
+    Memory { size: u64 },
+}
+
+/// One thing in the view.
+#[derive(Debug)]
+pub struct Place {
+    /// Where, without the leading slash; free of symlinks and `..`.
+    pub inside: CString,
+    /// What.
+    pub source: Source,
+    /// Whether the guest may change it.
+    pub writable: bool,
+    /// Left out without a word if the host lacks it.
+    pub optional: bool,
+    /// The option that asked for it, for error messages.
+    pub origin: String,
+}
+
+/// The file tree that the guest sees.
+#[derive(Debug, Default)]
+pub struct View {
+    /// Private directories and grants, parents before what lies beneath them.
+    pub places: Vec<Place>,
+    /// Symlinks of the root's own tree: (link without leading slash, target).
+    pub links: Vec<(CString, CString)>,
+    /// Files of the root's own tree: (path without leading slash, content).
+    pub texts: Vec<(CString, Vec<u8>)>,
+    /// Device nodes shown in `/dev`, by name, with the numbers they must have.
+    pub devices: Vec<(CString, u32, u32)>,
+    /// Bytes that private places may hold together.
+    pub size: u64,
+    /// `/proc` with processes only.
+    pub bare_proc: bool,
+    /// A pre-built root tree instead of our own skeleton: its `/dev`, `/proc`, `/tmp` are mounted over.
+    pub root: Option<Source>,
+    /// Whether `root` is writable.
+    pub root_writable: bool,
+}
+
+/// Who the guest is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// User id on the host; never 0.
+    pub host_uid: u32,
+    /// Group id on the host; never 0.
+    pub host_gid: u32,
+    /// User id inside.
+    pub uid: u32,
+    /// Group id inside.
+    pub gid: u32,
+    /// True when the monitor is root and gives the sandbox an id that is not its own.
+    pub by_root: bool,
+}
+
+/// A resource limit: `RLIMIT_*`, soft, hard.
+#[derive(Clone, Copy, Debug)]
+pub struct ResourceLimit(pub u32, pub u64, pub u64);
+
+/// What becomes of a standard descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdio {
+    /// The inherited object is passed on as it is.
+    Pass,
+    /// The guest gets this end of a relay pipe.
+    Relay(RawFd),
+    /// The guest gets the sandbox's own terminal.
+    Terminal,
+    /// It was closed: the guest gets `/dev/null`.
+    Null,
+}
+
+/// The sandbox's own terminal, as it begins.
+#[derive(Clone, Copy, Debug)]
+pub struct TerminalStart {
+    /// Its size.
+    pub size: libc::winsize,
+    /// Whether output is post-processed inside; not if the outer terminal does it again.
+    pub post_process: bool,
+}
+
+/// Everything about one sandbox.
+#[derive(Debug)]
+pub struct Plan {
+    /// Who the guest is.
+    pub identity: Identity,
+    /// What it sees.
+    pub view: View,
+    /// An empty network namespace, or the host's.
+    pub own_network: bool,
+    /// Host name inside.
+    pub hostname: String,
+    /// The main filter; it is loaded with a listener.
+    pub filter: Vec<Instruction>,
+    /// More filters, loaded before the main one (user profiles); they can only take away.
+    pub profiles: Vec<Vec<Instruction>>,
+    /// The filter that the supervisor puts on itself.
+    pub supervisor_filter: Vec<Instruction>,
+    /// Resource limits of the guest.
+    pub limits: Vec<ResourceLimit>,
+    /// CPUs the guest is pinned to.
+    pub cpus: Option<Vec<usize>>,
+    /// Standard descriptors.
+    pub stdio: [Stdio; 3],
+    /// The terminal, if any of them is one.
+    pub terminal: Option<TerminalStart>,
+    /// Program and arguments.
+    pub command: Vec<CString>,
+    /// `K=V` strings.
+    pub environment: Vec<CString>,
+    /// Directories to search for the program, from the guest's `PATH`.
+    pub search: Vec<CString>,
+    /// Working directory inside.
+    pub workdir: CString,
+    /// Do without protections that the host lacks, after reporting them as lost.
+    pub allow_degraded: bool,
+}

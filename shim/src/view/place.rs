@@ -1,0 +1,338 @@
+//! One place at a time: open its source, find or make its target, attach.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::libc;
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, mkdirat};
+use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+
+use super::{SEALED, overlay, tmpfs};
+use crate::failure::{Failure, Step};
+use crate::plan::{Place, Source};
+use crate::sys::{self, MountAttributes};
+
+/// No symlink is followed and `..` cannot lead out: what openat2(2) calls `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS`.
+const CONFINED: u64 = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS;
+const PATH: i32 = libc::O_PATH | libc::O_CLOEXEC | libc::O_NOFOLLOW;
+
+fn is_directory(stat: &FileStat) -> bool {
+    stat.st_mode & libc::S_IFMT == libc::S_IFDIR
+}
+
+fn show(path: &CStr) -> String {
+    format!("/{}", path.to_string_lossy())
+}
+
+/// An opened source: an object in our mount namespace, or a mount that is already detached.
+pub(super) enum Opened {
+    /// `O_PATH` descriptor of the object.
+    Object(OwnedFd),
+    /// A detached mount made by the monitor; borrowed, for the plan owns it.
+    Mount(OwnedFd),
+}
+
+impl Opened {
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Object(fd) | Self::Mount(fd) => fd.as_fd(),
+        }
+    }
+
+    /// Turns it into a detached mount with the right attributes.
+    pub(super) fn into_mount(self, writable: bool) -> Result<OwnedFd, Failure> {
+        let mount = match self {
+            Self::Object(object) => {
+                // With all that is mounted beneath: mounts inherited from a more privileged namespace cannot be left out,
+                // for what they cover would be revealed.
+                sys::clone_tree(Some(object.as_fd()), c"", true).step(|| "copy a mount of the host")?
+            }
+            Self::Mount(mount) => mount,
+        };
+        let set = if writable { sys::NO_SUID | sys::NO_DEV } else { SEALED };
+        let attributes = MountAttributes { set, propagation: libc::MS_PRIVATE, ..Default::default() };
+        sys::set_mount_attributes(mount.as_fd(), true, &attributes).step(|| "restrict a mount")?;
+        Ok(mount)
+    }
+}
+
+/// Opens a source that stands for a host object. `None`: it is optional and not there.
+pub(super) fn open(source: &Source, origin: &str, optional: bool) -> Result<Option<Opened>, Failure> {
+    match source {
+        Source::Host { path, identity } => {
+            let step = || format!("open {} ({origin})", path.to_string_lossy());
+            // The monitor resolved links already; whoever puts one there now is racing us.
+            let resolve = if identity.is_some() { libc::RESOLVE_NO_SYMLINKS } else { 0 } | libc::RESOLVE_NO_MAGICLINKS;
+            let object = match sys::open_at(None, path, libc::O_PATH | libc::O_CLOEXEC, 0, resolve) {
+                Err(Errno::ENOENT | Errno::EACCES | Errno::ENOTDIR) if optional => return Ok(None),
+                other => other.step(step)?,
+            };
+            if let Some(identity) = identity {
+                let stat = fstat(&object).step(step)?;
+                if (stat.st_dev, stat.st_ino) != *identity {
+                    return Err(Failure::check(step()).remedy("it was replaced while the sandbox started"));
+                }
+            }
+            Ok(Some(Opened::Object(object)))
+        }
+        Source::Detached(mount) => {
+            let mount = mount.try_clone().map_err(|_| Failure::new("hand over a prepared mount", Errno::last()))?;
+            Ok(Some(Opened::Mount(mount)))
+        }
+        _ => Err(Failure::check(format!("use {origin} as a source"))),
+    }
+}
+
+/// The new root under construction.
+pub(super) struct Tree {
+    root: OwnedFd,
+    /// The device of our own tmpfs: only there may mount points be made. `None` for a root that the user brought.
+    own: Option<u64>,
+}
+
+/// A place for objects that are needed while building, gone before the guest runs.
+const STAGE: &CStr = c".stage";
+
+impl Tree {
+    pub(super) fn new(root: OwnedFd, own: bool) -> Result<Self, Failure> {
+        let device = fstat(&root).step(|| "look at the view's root")?.st_dev;
+        Ok(Self { root, own: own.then_some(device) })
+    }
+
+    pub(super) fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    fn look(&self, path: &CStr) -> Result<OwnedFd, Errno> {
+        if path.is_empty() {
+            return sys::open_at(Some(self.root.as_fd()), c".", PATH, 0, CONFINED);
+        }
+        sys::open_at(Some(self.root.as_fd()), path, PATH, 0, CONFINED)
+    }
+
+    /// The parent of `path` as a descriptor, made if need be, and the last component.
+    fn parent(&self, path: &CStr, origin: &str) -> Result<(OwnedFd, CString), Failure> {
+        let bytes = path.to_bytes();
+        let (parent, name) = match bytes.iter().rposition(|&byte| byte == b'/') {
+            Some(slash) => (&bytes[..slash], &bytes[slash + 1..]),
+            None => (&bytes[..0], bytes),
+        };
+        let whole = |part: &[u8]| CString::new(part).map_err(|_| Failure::check(format!("use {}", show(path))));
+        let (parent, name) = (whole(parent)?, whole(name)?);
+        let directory = if parent.is_empty() {
+            self.look(c"").step(|| "open the view's root")?
+        } else {
+            self.target(&parent, true, origin)?
+        };
+        Ok((directory, name))
+    }
+
+    /// Checks that a name may be made in `parent`: only in our own memory, never in a granted directory.
+    fn may_make_in(&self, parent: &OwnedFd, path: &CStr, origin: &str) -> Result<(), Failure> {
+        let stat = fstat(parent).step(|| format!("look at the parent of {}", show(path)))?;
+        if self.own == Some(stat.st_dev) {
+            return Ok(());
+        }
+        Err(Failure::check(format!("place {} in the view ({origin})", show(path)))
+            .remedy("it lies in a directory that is granted and does not have it; create it there first"))
+    }
+
+    /// The mount point `path`, made as an empty directory or file if it is missing.
+    pub(super) fn target(&self, path: &CStr, directory: bool, origin: &str) -> Result<OwnedFd, Failure> {
+        let step = || format!("place {} in the view ({origin})", show(path));
+        match self.look(path) {
+            Ok(found) => {
+                if is_directory(&fstat(&found).step(step)?) != directory {
+                    let kind = if directory { "a file" } else { "a directory" };
+                    return Err(Failure::check(step()).remedy(format!("{kind} is already there")));
+                }
+                return Ok(found);
+            }
+            Err(Errno::ENOENT) => {}
+            Err(Errno::ELOOP) => {
+                return Err(Failure::new(step(), Errno::ELOOP).remedy("name the place itself, not a symlink on its way"));
+            }
+            Err(errno) => return Err(Failure::new(step(), errno)),
+        }
+        let (parent, name) = self.parent(path, origin)?;
+        self.may_make_in(&parent, path, origin)?;
+        if directory {
+            mkdirat(&parent, name.as_c_str(), Mode::from_bits_truncate(0o755)).step(step)?;
+        } else {
+            let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+            openat(&parent, name.as_c_str(), flags, Mode::from_bits_truncate(0o444)).step(step)?;
+        }
+        sys::open_at(Some(parent.as_fd()), &name, PATH, 0, CONFINED).step(step)
+    }
+
+    /// A directory of our own with these permission bits.
+    pub(super) fn directory(&self, path: &CStr, mode: u32) -> Result<OwnedFd, Failure> {
+        let made = self.target(path, true, "the view")?;
+        if mode != 0o755 {
+            let (parent, name) = self.parent(path, "the view")?;
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let step = || format!("set the mode of {}", show(path));
+            let open = openat(&parent, name.as_c_str(), flags, Mode::empty()).step(step)?;
+            fchmod(&open, Mode::from_bits_truncate(mode)).step(step)?;
+        }
+        Ok(made)
+    }
+
+    /// A symlink of our own.
+    pub(super) fn link(&self, path: &CStr, target: &CStr) -> Result<(), Failure> {
+        let (parent, name) = self.parent(path, "the view")?;
+        match symlinkat(target, &parent, name.as_c_str()) {
+            Err(Errno::EEXIST) if self.own.is_none() => Ok(()),
+            other => other.step(|| format!("make the link {}", show(path))),
+        }
+    }
+
+    /// A small read-only file of our own.
+    pub(super) fn text(&self, path: &CStr, content: &[u8]) -> Result<(), Failure> {
+        let step = || format!("write {}", show(path));
+        let (parent, name) = self.parent(path, "the view")?;
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let file = openat(&parent, name.as_c_str(), flags, Mode::from_bits_truncate(0o644)).step(step)?;
+        let mut rest = content;
+        while !rest.is_empty() {
+            let written = nix::unistd::write(&file, rest).step(step)?;
+            rest = &rest[written..];
+        }
+        Ok(())
+    }
+
+    /// Makes the staging area with the two objects that cover others.
+    pub(super) fn stage(&self) -> Result<(), Failure> {
+        if self.own.is_none() {
+            // A root that the user brought is not ours to write to: its /tmp will hide the stage again.
+            let area = tmpfs(1 << 20, 0o700, sys::NO_SUID | sys::NO_DEV)?;
+            let point = self.target(c"tmp", true, "--root")?;
+            return sys::attach(area.as_fd(), point.as_fd()).step(|| "prepare the view").and_then(|()| self.covers());
+        }
+        self.covers()
+    }
+
+    fn stage_directory(&self) -> Result<OwnedFd, Failure> {
+        let base = if self.own.is_none() { self.target(c"tmp", true, "--root")? } else { self.look(c"").step(|| "open /")? };
+        match mkdirat(&base, STAGE, Mode::from_bits_truncate(0o700)) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(Failure::new("prepare the view", errno)),
+        }
+        sys::open_at(Some(base.as_fd()), STAGE, PATH, 0, CONFINED).step(|| "prepare the view")
+    }
+
+    fn covers(&self) -> Result<(), Failure> {
+        let stage = self.stage_directory()?;
+        let step = || "prepare covers";
+        for name in [c"directory", c"lower", c"store"] {
+            mkdirat(&stage, name, Mode::from_bits_truncate(0o700)).step(step)?;
+        }
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let file = openat(&stage, c"file", flags, Mode::empty()).step(step)?;
+        fchmod(&file, Mode::empty()).step(step)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = openat(&stage, c"directory", flags, Mode::empty()).step(step)?;
+        fchmod(&directory, Mode::empty()).step(step)
+    }
+
+    /// Attaches `mount` at a name of the stage and returns the new mount's root.
+    pub(super) fn stage_mount(&self, name: &CStr, mount: BorrowedFd) -> Result<OwnedFd, Failure> {
+        let stage = self.stage_directory()?;
+        let point = sys::open_at(Some(stage.as_fd()), name, PATH, 0, CONFINED).step(|| "prepare a mount")?;
+        sys::attach(mount, point.as_fd()).step(|| "prepare a mount")?;
+        sys::open_at(Some(stage.as_fd()), name, PATH, 0, CONFINED).step(|| "prepare a mount")
+    }
+
+    /// Removes the staging area's names; mounts made of its objects live on.
+    pub(super) fn unstage(&self) -> Result<(), Failure> {
+        if self.own.is_none() {
+            return Ok(());
+        }
+        let stage = self.stage_directory()?;
+        let step = || "clear up after building the view";
+        for name in [c"directory", c"lower", c"store"] {
+            unlinkat(&stage, name, UnlinkatFlags::RemoveDir).step(step)?;
+        }
+        unlinkat(&stage, c"file", UnlinkatFlags::NoRemoveDir).step(step)?;
+        unlinkat(&self.root, STAGE, UnlinkatFlags::RemoveDir).step(step)
+    }
+
+    /// Covers the object at `path` with an empty one of our own; `false` if there is nothing to cover.
+    pub(super) fn cover(&self, path: &CStr) -> Result<bool, Failure> {
+        let step = || format!("cover {}", show(path));
+        let point = match self.look(path) {
+            Err(Errno::ENOENT) => return Ok(false),
+            other => other.step(step)?,
+        };
+        let name = if is_directory(&fstat(&point).step(step)?) { c"directory" } else { c"file" };
+        let cover = sys::clone_tree(Some(self.stage_directory()?.as_fd()), name, false).step(step)?;
+        let attributes =
+            MountAttributes { set: SEALED | sys::NO_EXEC, propagation: libc::MS_PRIVATE, ..Default::default() };
+        sys::set_mount_attributes(cover.as_fd(), false, &attributes).step(step)?;
+        sys::attach(cover.as_fd(), point.as_fd()).step(step)?;
+        // What is there now must be ours: a cover that missed is worse than none (CVE-2025-31133).
+        let (now, ours) = (fstat(self.look(path).step(step)?).step(step)?, fstat(&cover).step(step)?);
+        if (now.st_dev, now.st_ino) != (ours.st_dev, ours.st_ino) {
+            return Err(Failure::check(format!("verify the cover of {}", show(path))));
+        }
+        Ok(true)
+    }
+
+    /// Mounts `path` onto itself read-only.
+    pub(super) fn freeze(&self, path: &CStr) -> Result<(), Failure> {
+        let step = || format!("make {} read-only", show(path));
+        let point = match self.look(path) {
+            Err(Errno::ENOENT) => return Ok(()),
+            other => other.step(step)?,
+        };
+        let mount = sys::clone_tree(Some(point.as_fd()), c"", true).step(step)?;
+        let attributes =
+            MountAttributes { set: SEALED | sys::NO_EXEC, propagation: libc::MS_PRIVATE, ..Default::default() };
+        sys::set_mount_attributes(mount.as_fd(), true, &attributes).step(step)?;
+        sys::attach(mount.as_fd(), point.as_fd()).step(step)
+    }
+
+    /// Puts one place of the plan into the view.
+    pub(super) fn place(
+        &self,
+        place: &Place,
+        size: u64,
+        upper: &mut dyn FnMut(&CStr, BorrowedFd),
+    ) -> Result<(), Failure> {
+        let step = || format!("place {} in the view ({})", show(&place.inside), place.origin);
+        let mount = match &place.source {
+            Source::Cover => return self.cover(&place.inside).map(drop),
+            Source::Private { mode } if self.own.is_some() => {
+                let made = self.directory(&place.inside, *mode)?;
+                let mount = sys::clone_tree(Some(made.as_fd()), c"", false).step(step)?;
+                return sys::attach(mount.as_fd(), made.as_fd()).step(step);
+            }
+            Source::Private { mode } => tmpfs(size, *mode, sys::NO_SUID | sys::NO_DEV)?,
+            Source::Tmpfs { size } => tmpfs(*size, 0o755, sys::NO_SUID | sys::NO_DEV)?,
+            Source::Overlay { lower, store } => overlay::mount(self, place, lower, store, upper)?,
+            source => {
+                let Some(opened) = open(source, &place.origin, place.optional)? else { return Ok(()) };
+                opened.into_mount(place.writable)?
+            }
+        };
+        let directory = is_directory(&fstat(&mount).step(step)?);
+        let target = self.target(&place.inside, directory, &place.origin)?;
+        sys::attach(mount.as_fd(), target.as_fd()).step(step)
+    }
+
+    /// Nothing in the root itself may be changed any more.
+    pub(super) fn seal(&self, writable: bool) -> Result<(), Failure> {
+        if writable {
+            return Ok(());
+        }
+        let attributes = MountAttributes { set: SEALED, ..Default::default() };
+        sys::set_mount_attributes(self.root.as_fd(), false, &attributes).step(|| "make the view's root read-only")?;
+        let probe = nix::unistd::faccessat(&self.root, c".", nix::unistd::AccessFlags::W_OK, AtFlags::empty());
+        if probe != Err(Errno::EROFS) {
+            return Err(Failure::check("verify that the view's root is read-only"));
+        }
+        Ok(())
+    }
+}
