@@ -98,7 +98,8 @@ fn prepare(plan: &Plan, seat: &Seat) -> Result<(), Failure> {
     if let Some(terminal) = seat.terminal {
         tcsetpgrp(terminal, own).step(|| "enter the terminal's foreground")?;
     }
-    chdir(plan.workdir.as_c_str()).step(|| format!("enter the working directory {}", plan.workdir.to_string_lossy()))
+    chdir(plan.workdir.as_c_str())
+        .step(|| format!("enter the working directory {}", plan.workdir.to_string_lossy()))
         .map_err(|failure| failure.remedy("grant it, or choose another with --workdir"))?;
     umask(seat.umask);
     limits::apply(&plan.limits, plan.cpus.as_deref())?;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// A step that failed. It crosses process borders as JSON, so it holds plain data.
 #[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error)]
-#[error("cannot {step}{}{}", self.reason(), self.advice())]
+#[error("{}{step}{}{}", if *whole { "" } else { "cannot " }, self.reason(), self.advice())]
 pub struct Failure {
     /// What was being done, such as `make a user namespace`.
     pub step: String,
@@ -15,17 +15,24 @@ pub struct Failure {
     pub remedy: String,
     /// The exit code it calls for: 125, or 126 and 127 for a command that cannot be run.
     pub exit: u8,
+    /// Whether `step` is a whole message.
+    pub whole: bool,
 }
 
 impl Failure {
     /// A failed kernel call.
     pub fn new(step: impl Into<String>, errno: Errno) -> Self {
-        Self { step: step.into(), errno: errno as i32, remedy: String::new(), exit: 125 }
+        Self { step: step.into(), errno: errno as i32, remedy: String::new(), exit: 125, whole: false }
     }
 
     /// A failed check of our own.
     pub fn check(step: impl Into<String>) -> Self {
-        Self { step: step.into(), errno: 0, remedy: String::new(), exit: 125 }
+        Self { step: step.into(), errno: 0, remedy: String::new(), exit: 125, whole: false }
+    }
+
+    /// A message that is whole already and needs no "cannot" before it.
+    pub fn check_text(message: impl Into<String>) -> Self {
+        Self { whole: true, ..Self::check(message) }
     }
 
     /// Adds what to do about it.

@@ -17,7 +17,8 @@ pub fn enter(allow_degraded: bool) -> Result<bool, Failure> {
     match sys::enter_scopes(ABSTRACT_UNIX_SOCKET | SIGNAL) {
         Ok(()) => Ok(true),
         Err(Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EINVAL | Errno::E2BIG) if allow_degraded => Ok(false),
-        Err(errno) => Err(Failure::new("enter a Landlock domain", errno)
-            .remedy("it needs Linux 6.12 with Landlock among the active security modules; --allow-degraded does without")),
+        Err(errno) => Err(Failure::new("enter a Landlock domain", errno).remedy(
+            "it needs Linux 6.12 with Landlock among the active security modules; --allow-degraded does without",
+        )),
     }
 }

@@ -10,7 +10,8 @@ use crate::sys;
 pub fn apply(limits: &[ResourceLimit], cpus: Option<&[usize]>) -> Result<(), Failure> {
     for &ResourceLimit(resource, soft, hard) in limits {
         let (_, ceiling) = sys::limit(resource).step(|| format!("read resource limit {resource}"))?;
-        sys::set_limit(resource, soft.min(ceiling), hard.min(ceiling)).step(|| format!("set resource limit {resource}"))?;
+        sys::set_limit(resource, soft.min(ceiling), hard.min(ceiling))
+            .step(|| format!("set resource limit {resource}"))?;
     }
     if let Some(cpus) = cpus {
         sys::set_affinity(cpus).step(|| "pin the guest to its CPUs")?;

@@ -69,7 +69,8 @@ pub fn launch(plan: &Plan, supervise: &dyn Fn(&Plan, Seat) -> i32) -> Result<Lau
     let (init_here, init_there) = channel()?;
     let (mapped, map_done) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).step(|| "make a pipe")?;
     let remedy = "unprivileged user namespaces seem to be switched off; run sentry doctor for the command that helps";
-    let Some(pid) = sys::clone(namespaces(plan)).step(|| "make namespaces").map_err(|failure| failure.remedy(remedy))?
+    let Some(pid) =
+        sys::clone(namespaces(plan)).step(|| "make namespaces").map_err(|failure| failure.remedy(remedy))?
     else {
         drop((supervisor_here, init_here, map_done));
         let code = match outer(plan, &mapped, &supervisor_there, init_there) {
@@ -108,7 +109,8 @@ fn outer(plan: &Plan, mapped: &OwnedFd, monitor: &OwnedFd, init_channel: OwnedFd
     }
 
     let step = || "mount a private /proc for the supervisor";
-    let remedy = "the host's /proc is partly covered (inside a container?); run sentry doctor for the option that helps";
+    let remedy =
+        "the host's /proc is partly covered (inside a container?); run sentry doctor for the option that helps";
     let context = sys::fs_open(c"proc").step(step)?;
     let proc = sys::fs_mount(context.as_fd(), sys::NO_SUID | sys::NO_DEV | sys::NO_EXEC).step(step);
     let proc = proc.map_err(|failure| failure.remedy(remedy))?;

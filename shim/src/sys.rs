@@ -182,9 +182,7 @@ pub fn detach_here() -> Sys<()> {
 pub fn open_at(at: Option<BorrowedFd>, path: &CStr, flags: i32, mode: u32, resolve: u64) -> Sys<OwnedFd> {
     let how = [u64::from(flags.cast_unsigned()), u64::from(mode), resolve];
     // SAFETY: `how` has the layout of `struct open_how` (three u64) and its size is passed.
-    descriptor(unsafe {
-        libc::syscall(libc::SYS_openat2, raw(at), path.as_ptr(), how.as_ptr(), size_of::<[u64; 3]>())
-    })
+    descriptor(unsafe { libc::syscall(libc::SYS_openat2, raw(at), path.as_ptr(), how.as_ptr(), size_of::<[u64; 3]>()) })
 }
 
 /// unshare(2).

@@ -44,17 +44,14 @@ pub(crate) fn tmpfs(size: u64, mode: u32, attributes: u64) -> Result<OwnedFd, Fa
 fn attach_root(root: BorrowedFd) -> Result<(), Failure> {
     let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
     let scaffold = SCAFFOLDS.iter().find_map(|path| sys::open_at(None, path, flags, 0, 0).ok());
-    let scaffold = scaffold.ok_or_else(|| Failure::check("find a directory to build the view on (/tmp, /mnt or /usr)"))?;
+    let scaffold =
+        scaffold.ok_or_else(|| Failure::check("find a directory to build the view on (/tmp, /mnt or /usr)"))?;
     sys::attach(root, scaffold.as_fd()).step(|| "attach the view's root")
 }
 
 /// Builds the whole view and makes it the root of this mount namespace. What the host lacks and the user allowed to do
 /// without is told to `lost`; the upper directories of overlays in memory are handed to `upper`.
-pub fn build(
-    plan: &Plan,
-    lost: &mut dyn FnMut(&str),
-    upper: &mut dyn FnMut(&CStr, BorrowedFd),
-) -> Result<(), Failure> {
+pub fn build(plan: &Plan, lost: &mut dyn FnMut(&str), upper: &mut dyn FnMut(&CStr, BorrowedFd)) -> Result<(), Failure> {
     let view = &plan.view;
     let root = match &view.root {
         None => tmpfs(view.size, 0o755, sys::NO_SUID | sys::NO_DEV)?,
@@ -101,7 +98,9 @@ fn devices(plan: &Plan, tree: &Tree) -> Result<(), Failure> {
         let device = sys::open_at(None, &host, flags, 0, 0).step(step)?;
         let stat = fstat(&device).step(step)?;
         if stat.st_mode & libc::S_IFMT != libc::S_IFCHR || stat.st_rdev != libc::makedev(*major, *minor) {
-            return Err(Failure::check(step()).remedy(format!("the host's /dev/{shown} is not the device it should be")));
+            return Err(
+                Failure::check(step()).remedy(format!("the host's /dev/{shown} is not the device it should be"))
+            );
         }
         let mount = sys::clone_tree(Some(device.as_fd()), c"", false).step(step)?;
         let attributes =
@@ -141,10 +140,10 @@ fn enter(tree: &Tree) -> Result<(), Failure> {
     let here = sys::open_at(None, c"/", flags, Mode::empty().bits(), 0).step(|| "open the view's root")?;
     let (new, expected) = (fstat(&here).step(|| "look at /")?, fstat(tree.root()).step(|| "look at /")?);
     let above = nix::sys::stat::stat(c"/..").step(|| "look above /")?;
-    if (new.st_dev, new.st_ino) != (expected.st_dev, expected.st_ino) || (above.st_dev, above.st_ino) != (new.st_dev, new.st_ino)
+    if (new.st_dev, new.st_ino) != (expected.st_dev, expected.st_ino)
+        || (above.st_dev, above.st_ino) != (new.st_dev, new.st_ino)
     {
         return Err(Failure::check("verify that the host's root is gone"));
     }
     Ok(())
 }
-

@@ -152,7 +152,9 @@ impl Tree {
             }
             Err(Errno::ENOENT) => {}
             Err(Errno::ELOOP) => {
-                return Err(Failure::new(step(), Errno::ELOOP).remedy("name the place itself, not a symlink on its way"));
+                return Err(
+                    Failure::new(step(), Errno::ELOOP).remedy("name the place itself, not a symlink on its way")
+                );
             }
             Err(errno) => return Err(Failure::new(step(), errno)),
         }
@@ -215,7 +217,8 @@ impl Tree {
     }
 
     fn stage_directory(&self) -> Result<OwnedFd, Failure> {
-        let base = if self.own.is_none() { self.target(c"tmp", true, "--root")? } else { self.look(c"").step(|| "open /")? };
+        let base =
+            if self.own.is_none() { self.target(c"tmp", true, "--root")? } else { self.look(c"").step(|| "open /")? };
         match mkdirat(&base, STAGE, Mode::from_bits_truncate(0o700)) {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(errno) => return Err(Failure::new("prepare the view", errno)),

@@ -26,12 +26,7 @@ const COVERED: [&std::ffi::CStr; 7] = [
     c"proc/scsi",
 ];
 
-pub(super) fn mount(
-    tree: &Tree,
-    bare: bool,
-    allow_degraded: bool,
-    lost: &mut dyn FnMut(&str),
-) -> Result<(), Failure> {
+pub(super) fn mount(tree: &Tree, bare: bool, allow_degraded: bool, lost: &mut dyn FnMut(&str)) -> Result<(), Failure> {
     let step = || "mount the sandbox's own /proc";
     let context = sys::fs_open(c"proc").step(step)?;
     if bare {

@@ -1,0 +1,48 @@
+# Two commands for a fresh machine: `make run` builds and shows the main job, `make test` installs what tests need and
+# runs them all. Both ask apt for what is missing; as an ordinary user through sudo.
+
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
+BINARY := target/$(TARGET)/release/sentry
+TEST_TOOLS := gcc make git python3 gdb strace redis-server redis-tools nodejs tmux procps util-linux bubblewrap iproute2
+
+.PHONY: run build install test test-deps bench docs deps lint
+
+run: build
+	$(BINARY) run -- sh -c 'echo "I am $$(id -un) on $$(hostname), and this is all I see:"; ls /'
+
+build: deps
+	cargo build --release --package sentry
+	ln -sf $(TARGET)/release/sentry target/sentry
+
+# libseccomp's headers and static library.
+deps:
+	@[ -e /usr/include/seccomp.h ] || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends libseccomp-dev; }
+
+install: build
+	$(SUDO) install -m 755 $(BINARY) /usr/local/bin/sentry
+
+test-deps: deps
+	@missing=; for package in $(TEST_TOOLS); do dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; done; \
+	if [ -n "$$missing" ]; then $(SUDO) apt-get update -q; \
+	  for package in $$missing; do \
+	    $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$package \
+	      || echo "$$package cannot be installed here; the tests that need it will be skipped, and say so"; \
+	  done; fi
+	@if [ "$$(id -u)" = 0 ]; then id sentry-test >/dev/null 2>&1 || useradd -m sentry-test; fi
+
+# The product and the programs that attack it are built first: tests start them as an ordinary user.
+test: test-deps
+	cargo build --workspace --all-targets
+	cargo test --workspace
+
+lint:
+	cargo fmt --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+bench: build
+	cargo run --release --package sentry-benches --bin sentry-bench -- --sentry $(BINARY)
+
+# Rewrites the generated page of syscalls and the help snapshot.
+docs:
+	UPDATE_DOCS=1 cargo test --package syscalls --lib page

@@ -1,0 +1,285 @@
+//! The monitor: the one process with the user's rights and namespaces.
+//!
+//! It turns a policy into a plan, launches the sandbox, carries bytes between terminals and files, keeps the time, and
+//! reports. It never reads guest memory, and takes what the sandbox tells it as hostile input.
+
+pub mod cgroup;
+mod idmap;
+pub mod limits;
+mod profile;
+mod standard;
+pub mod store;
+mod system;
+mod terminal;
+mod view;
+mod wait;
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use nix::unistd::{Gid, Uid, getegid, geteuid, getgid, getuid};
+use shim::failure::Failure;
+use shim::plan::{Identity, Plan};
+use syscalls::abi::Arch;
+use syscalls::dispatch::Dispatch;
+use syscalls::filter::{compile, compile_list};
+use syscalls::table::{Feature, Routes, Surface, Verdict};
+
+use crate::platform::Platform;
+use crate::policy::{Net, Policy, Sink, environment};
+use crate::report::{Cause, ChangedFile, Report};
+use crate::supervise::{Orders, own_calls};
+
+/// The host id of guests that root starts: above every range that distributions hand out, so it owns nothing.
+const UNPRIVILEGED: u32 = 1_900_000_000;
+/// Their id inside.
+const ORDINARY: u32 = 1000;
+
+/// Runs one policy to its end and returns the exit code for the shell.
+pub fn run<P: Platform>(policy: &Policy) -> u8 {
+    let started = Instant::now();
+    let mut report = Report::new();
+    let sinks = match Sinks::open(policy) {
+        Ok(sinks) => sinks,
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "sentry: {}", crate::report::escape(&failure.to_string()));
+            return failure.exit;
+        }
+    };
+    if let Err(failure) = try_run::<P>(policy, started, &mut report) {
+        report.cause = Cause::Setup;
+        report.exit_code = failure.exit;
+        let hint = hint(policy, &failure);
+        report.error = Some(format!("{failure}{hint}"));
+    }
+    // Why nothing ran is said even under --quiet.
+    if !policy.quiet || report.cause == Cause::Setup {
+        let _ = std::io::stderr().write_all(report.summary(policy.trace_denied).as_bytes());
+    }
+    sinks.write(&report);
+    report.exit_code
+}
+
+/// A command that the host has and the view has not deserves more than "not found".
+fn hint(policy: &Policy, failure: &Failure) -> String {
+    let Some(name) = policy.command.first().filter(|_| failure.exit == 127 && failure.remedy.is_empty()) else {
+        return String::new();
+    };
+    let found = if name.as_bytes().contains(&b'/') {
+        Some(PathBuf::from(name)).filter(|path| path.exists())
+    } else {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.is_file())
+    };
+    match found.as_deref().and_then(Path::parent) {
+        Some(directory) if !directory.as_os_str().is_empty() => {
+            format!("; it is in {} on the host, allow with --read {}", directory.display(), directory.display())
+        }
+        _ => String::new(),
+    }
+}
+
+fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) -> Result<(), Failure> {
+    if (getuid(), getgid()) != (geteuid(), getegid()) {
+        return Err(Failure::check_text("sentry must not be installed set-user-id or set-group-id; remove those bits"));
+    }
+    let facts = crate::host::user_facts()?;
+    let identity = identity();
+    let mut ids = idmap::IdMaps::new(identity);
+    let arranged = view::arrange(policy, &facts, &identity, &mut ids);
+    let arranged = arranged?;
+    let store = arranged.store;
+    let result = (|| {
+        let mut decided = limits::decide(policy, store.is_some())?;
+        let mut notes = arranged.notes;
+        notes.append(&mut ids.notes);
+        notes.append(&mut decided.warnings);
+        if policy.net == Net::All {
+            notes.push("--net all: the program has this host's network, its local services included".to_owned());
+        }
+        if !policy.quiet {
+            for note in &notes {
+                let _ = writeln!(std::io::stderr(), "sentry: {}", crate::report::escape(note));
+            }
+        }
+        let mut standard = standard::Standard::new()?;
+        let mut terminal = terminal::Terminal::new(standard.stdio);
+
+        let features = features(policy, &arranged.rules, arranged.host_directories, &decided);
+        let routes = Routes::new(Arch::native(), policy.surface, &features);
+        let home = facts.guest_home().to_owned();
+        let variables = variables(policy, &identity, &home)?;
+        let plan = Plan {
+            identity,
+            view: arranged.view,
+            own_network: policy.net == Net::None,
+            hostname: policy.hostname.clone(),
+            filter: filter(policy, &features, &routes),
+            profiles: policy.seccomp.iter().map(|path| profile::load(path)).collect::<Result<_, _>>()?,
+            supervisor_filter: supervisor_filter(&features),
+            limits: std::mem::take(&mut decided.resources),
+            cpus: decided.cpus.take(),
+            stdio: standard.stdio,
+            terminal: terminal.as_ref().map(terminal::Terminal::start),
+            command: strings(policy.command.iter().map(OsString::as_os_str))?,
+            search: search(&variables)?,
+            environment: variables,
+            workdir: arranged.workdir,
+            allow_degraded: policy.allow_degraded,
+        };
+        let mut rules = arranged.rules;
+        rules.host_network = policy.net == Net::All;
+        let orders = wait::Once::new(Orders { dispatch: Dispatch::new(&routes), rules, watched: decided.watched });
+        let launched = wait::launch::<P>(&plan, &orders, decided.cgroup.as_ref())?;
+        // Ends of pipes that only the guest may hold, and mounts that are attached by now.
+        standard.guest_ends.clear();
+        drop(plan);
+
+        let mut run = wait::Run::new(policy, report, launched, &decided, &arranged.cow, started);
+        run.until_the_end(&mut standard, terminal.as_mut());
+        drop(terminal);
+        run.finish(&mut decided, &arranged.cow)
+    })();
+    collect_changes(&arranged.cow, report);
+    match &store {
+        Some(store) if report.changes.is_empty() => store.remove(),
+        Some(store) => report.changes_kept = Some(store.directory.clone()),
+        None => {}
+    }
+    result
+}
+
+/// Adds the changes that are on disk; those in memory have been added while it existed.
+fn collect_changes(cow: &[view::CowDirectory], report: &mut Report) {
+    for directory in cow {
+        let upper = directory.layer.as_deref().and_then(store::open_upper);
+        if let Some(upper) = upper {
+            add_changes(&directory.host, store::changes(upper, &directory.host), report);
+        }
+    }
+    report.changes.sort_by(|one, other| (one.change, &one.path).cmp(&(other.change, &other.path)));
+}
+
+fn add_changes(host: &Path, changes: Vec<(store::Change, PathBuf)>, report: &mut Report) {
+    report.changes.extend(changes.into_iter().map(|(change, path)| ChangedFile { change, path: host.join(path) }));
+}
+
+fn identity() -> Identity {
+    let (uid, gid) = (Uid::current().as_raw(), Gid::current().as_raw());
+    if uid == 0 {
+        let (host_uid, host_gid) = (UNPRIVILEGED, UNPRIVILEGED);
+        return Identity { host_uid, host_gid, uid: ORDINARY, gid: ORDINARY, by_root: true };
+    }
+    Identity { host_uid: uid, host_gid: gid, uid, gid, by_root: false }
+}
+
+/// Which parts of the table this policy changes.
+fn features(
+    policy: &Policy,
+    rules: &syscalls::rules::Rules,
+    host_directories: bool,
+    decided: &limits::Decided,
+) -> Vec<Feature> {
+    let mut features = Vec::new();
+    let mut add = |wanted: bool, feature| {
+        if wanted {
+            features.push(feature);
+        }
+    };
+    add(!rules.protected.is_empty(), Feature::ProtectedNames);
+    add(host_directories, Feature::SocketGrants);
+    add(policy.net == Net::All, Feature::HostNetwork);
+    add(policy.trace_denied, Feature::TracePaths);
+    add(decided.cpus.is_some(), Feature::PinnedCpus);
+    add(!policy.tracing_inside, Feature::NoTracing);
+    features
+}
+
+/// The main filter: built ahead for the common policies, compiled now for the others.
+fn filter(policy: &Policy, features: &[Feature], routes: &Routes) -> Vec<syscalls::filter::Instruction> {
+    use shim::filter::built_in;
+    match (policy.surface, features) {
+        (Surface::Judge, []) => built_in::JUDGE_ISOLATED.to_vec(),
+        (Surface::Default, []) => built_in::DEFAULT_ISOLATED.to_vec(),
+        (Surface::Compat, []) => built_in::COMPAT_ISOLATED.to_vec(),
+        (Surface::Judge, [Feature::HostNetwork]) => built_in::JUDGE_HOST_NETWORK.to_vec(),
+        (Surface::Default, [Feature::HostNetwork]) => built_in::DEFAULT_HOST_NETWORK.to_vec(),
+        (Surface::Compat, [Feature::HostNetwork]) => built_in::COMPAT_HOST_NETWORK.to_vec(),
+        _ => compile(routes),
+    }
+}
+
+fn supervisor_filter(features: &[Feature]) -> Vec<syscalls::filter::Instruction> {
+    let mut calls = own_calls::ALWAYS.to_vec();
+    if features.contains(&Feature::ProtectedNames) {
+        calls.extend(own_calls::FOR_NAMES);
+    }
+    if features.contains(&Feature::SocketGrants) {
+        calls.extend(own_calls::FOR_SOCKETS);
+    }
+    compile_list(Arch::native(), &calls, Verdict::Kill)
+}
+
+fn variables(policy: &Policy, identity: &Identity, home: &Path) -> Result<Vec<CString>, Failure> {
+    let user = system::guest_name(identity);
+    let variables = environment::compose(&policy.environment, std::env::vars_os(), OsStr::new(&user), home);
+    let joined = variables.into_iter().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
+    joined.map(|bytes| CString::new(bytes).map_err(|_| Failure::check("pass a variable with a NUL byte"))).collect()
+}
+
+fn strings<'a>(strings: impl Iterator<Item = &'a OsStr>) -> Result<Vec<CString>, Failure> {
+    strings.map(|text| CString::new(text.as_bytes()).map_err(|_| Failure::check("pass an argument with a NUL byte"))).collect()
+}
+
+/// The directories of the guest's own `PATH`; relative ones would mean the working directory of the moment.
+fn search(variables: &[CString]) -> Result<Vec<CString>, Failure> {
+    let path = variables.iter().find_map(|variable| variable.as_bytes().strip_prefix(b"PATH="));
+    let directories = path.unwrap_or(b"/usr/local/bin:/usr/bin:/bin").split(|byte| *byte == b':');
+    strings(directories.filter(|directory| directory.starts_with(b"/")).map(OsStr::from_bytes))
+}
+
+/// Where machine-readable reports go; opened before anything runs, so that a wrong name is an error at start.
+struct Sinks {
+    json: Option<std::fs::File>,
+    meta: Option<std::fs::File>,
+}
+
+impl Sinks {
+    fn open(policy: &Policy) -> Result<Self, Failure> {
+        let failed = |what: String, error: &std::io::Error| {
+            let errno = nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO));
+            Failure::new(what, errno).remedy("choose another place for the report")
+        };
+        let file = |path: &Path| {
+            std::fs::File::create(path).map_err(|error| failed(format!("write the report {}", path.display()), &error))
+        };
+        let json = match &policy.json {
+            None => None,
+            Some(Sink::File(path)) => Some(file(path)?),
+            Some(Sink::Descriptor(number)) => {
+                let fd = crate::raw::inherited(*number).map_err(|errno| {
+                    Failure::new(format!("write the report to descriptor {number}"), errno)
+                        .remedy(format!("open it for sentry, as in {number}>report.json"))
+                })?;
+                Some(std::fs::File::from(fd))
+            }
+        };
+        Ok(Self { json, meta: policy.meta.as_deref().map(file).transpose()? })
+    }
+
+    fn write(self, report: &Report) {
+        let complain = |error: std::io::Error| {
+            let _ = writeln!(std::io::stderr(), "sentry: cannot write the report: {error}");
+        };
+        if let Some(mut file) = self.json {
+            let text = serde_json::to_string(report).unwrap_or_default();
+            file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")).unwrap_or_else(complain);
+        }
+        if let Some(mut file) = self.meta {
+            file.write_all(report.isolate().as_bytes()).unwrap_or_else(complain);
+        }
+    }
+}

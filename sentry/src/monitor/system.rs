@@ -1,0 +1,170 @@
+//! The default system view: what every program expects to find, and nothing that tells of this host's users.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use shim::failure::Failure;
+use shim::plan::{Identity, Place, Source, View};
+
+use super::view::{inside, text};
+use crate::policy::Net;
+
+/// What of `/etc` is harmless: configuration of the loader, of languages and libraries, certificates, lists of numbers.
+/// Nothing here names users, hosts, services or secrets of this machine.
+const ETC: &[&str] = &[
+    "alternatives",
+    "bash.bashrc",
+    "bash_completion.d",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "debian_version",
+    "ethertypes",
+    "fonts",
+    "gai.conf",
+    "gprofng.rc",
+    "groff",
+    "host.conf",
+    "inputrc",
+    "java-11-openjdk",
+    "java-17-openjdk",
+    "java-21-openjdk",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "ldap/ldap.conf",
+    "locale.alias",
+    "locale.conf",
+    "localtime",
+    "login.defs",
+    "lsb-release",
+    "magic",
+    "magic.mime",
+    "mailcap",
+    "manpath.config",
+    "maven",
+    "mime.types",
+    "networks",
+    "opt",
+    "os-release",
+    "perl",
+    "pki/ca-trust",
+    "pki/tls/certs",
+    "profile",
+    "profile.d",
+    "protocols",
+    "python3",
+    "python3.10",
+    "python3.11",
+    "python3.12",
+    "python3.13",
+    "rpc",
+    "services",
+    "sgml",
+    "shells",
+    "skel",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "terminfo",
+    "timezone",
+    "vim",
+    "wgetrc",
+    "xattr.conf",
+    "xdg",
+    "xml",
+];
+
+/// Devices that cannot do harm, with the numbers they must have.
+const DEVICES: [(&str, u32, u32); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+/// What stands in for the host's own.
+const NSSWITCH: &str = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\n\
+                        protocols: files\nservices: files\nethers: files\nrpc: files\nnetgroup: files\n";
+
+fn c(text: &str) -> Result<CString, Failure> {
+    CString::new(text).map_err(|_| Failure::check(format!("use the name {text:?}")))
+}
+
+/// Devices for `/dev`.
+pub fn devices() -> Result<Vec<(CString, u32, u32)>, Failure> {
+    DEVICES.iter().map(|(name, major, minor)| Ok((c(name)?, *major, *minor))).collect()
+}
+
+/// Adds a host path read-only, as what it is: a symlink stays a symlink, what is missing stays missing.
+fn show(view: &mut View, path: &str) -> Result<(), Failure> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if metadata.is_symlink() {
+        let Ok(target) = std::fs::read_link(path) else { return Ok(()) };
+        let target = CString::new(target.as_os_str().as_bytes()).map_err(|_| Failure::check(format!("read {path}")))?;
+        view.links.push((inside(Path::new(path))?, target));
+        return Ok(());
+    }
+    view.places.push(Place {
+        inside: inside(Path::new(path))?,
+        source: Source::Host { path: c(path)?, identity: None },
+        writable: false,
+        optional: true,
+        origin: "the default view".to_owned(),
+    });
+    Ok(())
+}
+
+/// Adds `/usr`, what leads there, and the harmless part of `/etc`.
+pub fn add(view: &mut View) -> Result<(), Failure> {
+    for directory in crate::policy::view::SYSTEM.iter().filter(|directory| **directory != "/etc") {
+        show(view, directory)?;
+    }
+    for name in ETC {
+        show(view, &format!("/etc/{name}"))?;
+    }
+    Ok(())
+}
+
+/// Adds the files that are made up: who the user is, what the host is called, how names are looked up.
+pub fn add_synthetic(
+    view: &mut View,
+    identity: &Identity,
+    home: &Path,
+    hostname: &str,
+    net: Net,
+) -> Result<(), Failure> {
+    let user = guest_name(identity);
+    let (uid, gid, home) = (identity.uid, identity.gid, home.display());
+    let mut passwd = String::from("root:x:0:0:root:/root:/usr/sbin/nologin\n");
+    let mut group = String::from("root:x:0:\n");
+    if uid != 0 {
+        passwd.push_str(&format!("{user}:x:{uid}:{gid}:{user}:{home}:/bin/sh\n"));
+        group.push_str(&format!("{user}:x:{gid}:\n"));
+    }
+    passwd.push_str("nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n");
+    group.push_str("nogroup:x:65534:\n");
+    let resolv = match net {
+        // Without a network, an answer at once beats a time-out: nothing listens on the sandbox's own loopback.
+        Net::None => "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n".to_owned(),
+        Net::All => std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+    };
+    let hosts = format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    for (path, content) in [
+        ("/etc/passwd", passwd),
+        ("/etc/group", group),
+        ("/etc/hosts", hosts),
+        ("/etc/hostname", format!("{hostname}\n")),
+        ("/etc/resolv.conf", resolv),
+        ("/etc/nsswitch.conf", NSSWITCH.to_owned()),
+    ] {
+        text(view, Path::new(path), content.into_bytes())?;
+    }
+    Ok(())
+}
+
+/// What the guest's user is called.
+pub fn guest_name(identity: &Identity) -> String {
+    let login = std::env::var("USER").ok().filter(|name| !identity.by_root && is_login(name));
+    login.unwrap_or_else(|| "guest".to_owned())
+}
+
+fn is_login(name: &str) -> bool {
+    let ok = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    !name.is_empty() && name.len() <= 32 && name != "root" && name.bytes().all(ok)
+}

@@ -1,0 +1,391 @@
+//! From the arranged policy to the view that the shim builds: every name is looked up on the host here, once.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::stat::{FileStat, fstat};
+use shim::failure::{Failure, Step};
+use shim::plan::{Identity, Place, Source, Store as Layers, View};
+use syscalls::rules::Rules;
+
+use super::idmap::IdMaps;
+use super::store::Store;
+use super::system;
+use crate::policy::view::{self as arranged, Entry, Facts};
+use crate::policy::{Access, CowStore, Policy};
+
+/// A copy-on-write directory of this run.
+#[derive(Debug)]
+pub struct CowDirectory {
+    /// Where it is in the view.
+    pub inside: PathBuf,
+    /// The directory on the host that it stands for.
+    pub host: PathBuf,
+    /// Its layers on disk; `None`: in memory.
+    pub layer: Option<PathBuf>,
+}
+
+/// The view and what came out of looking at the host.
+#[derive(Debug)]
+pub struct Arranged {
+    /// For the shim.
+    pub view: View,
+    /// Working directory inside.
+    pub workdir: CString,
+    /// What only the supervisor can enforce.
+    pub rules: Rules,
+    /// Whether a directory of the host is visible as it is, so that sockets in it must be judged.
+    pub host_directories: bool,
+    /// Copy-on-write directories.
+    pub cow: Vec<CowDirectory>,
+    /// Where their layers are, if any are on disk.
+    pub store: Option<Store>,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+/// A path of the view without its leading slash.
+pub fn inside(path: &Path) -> Result<CString, Failure> {
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    whole(relative)
+}
+
+fn whole(path: &Path) -> Result<CString, Failure> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Failure::check(format!("use the name {}", path.display())).remedy("it has a NUL byte in it"))
+}
+
+/// Adds a made-up file.
+pub fn text(view: &mut View, path: &Path, content: Vec<u8>) -> Result<(), Failure> {
+    view.texts.push((inside(path)?, content));
+    Ok(())
+}
+
+/// A host object as it was when the grant was resolved.
+struct Resolved {
+    path: PathBuf,
+    stat: FileStat,
+    object: OwnedFd,
+}
+
+impl Resolved {
+    fn is_directory(&self) -> bool {
+        self.stat.st_mode & libc::S_IFMT == libc::S_IFDIR
+    }
+}
+
+/// Opens `path` once, following links, and asks the kernel what its real name is.
+fn resolve(path: &Path, option: &str) -> Result<Resolved, Failure> {
+    let step = || format!("open {} ({option})", path.display());
+    let missing = |failure: Failure| {
+        if failure.errno == Errno::ENOENT as i32 {
+            failure.remedy("create it first, or leave the option out")
+        } else {
+            failure
+        }
+    };
+    let flags = libc::O_PATH | libc::O_CLOEXEC;
+    let object = shim::sys::open_at(None, &whole(path)?, flags, 0, 0).step(step).map_err(missing)?;
+    let stat = fstat(&object).step(step)?;
+    let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&object));
+    let path = std::fs::read_link(link)
+        .map_err(|error| Failure::new(step(), Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))))?;
+    Ok(Resolved { path, stat, object })
+}
+
+/// Builds the view of `policy`.
+pub fn arrange(policy: &Policy, facts: &Facts, identity: &Identity, ids: &mut IdMaps) -> Result<Arranged, Failure> {
+    let arranged = arranged::arrange(policy, facts).map_err(|error| Failure::check_text(error.to_string()))?;
+    let size = policy.limits.disk.unwrap_or_else(default_size);
+    let mut view = View { size, bare_proc: policy.bare_proc, devices: system::devices()?, ..View::default() };
+    if let Some(root) = &policy.root {
+        let option = format!("--root {}", root.display());
+        let resolved = resolve(root, &option)?;
+        view.root = Some(source(&resolved, &option, false, ids)?);
+    } else {
+        if policy.system {
+            system::add(&mut view)?;
+        }
+        system::add_synthetic(&mut view, identity, facts.guest_home(), &policy.hostname, policy.net)?;
+    }
+    view.places.push(private("/dev/shm", 0o1777)?);
+
+    let mut result = Arranged {
+        view,
+        workdir: whole(&arranged.workdir)?,
+        rules: Rules::default(),
+        host_directories: false,
+        cow: Vec::new(),
+        store: None,
+        notes: arranged.notes,
+    };
+    let mut builder = Builder { policy, facts, identity, ids, size, entries: &arranged.entries, result: &mut result };
+    for entry in &arranged.entries {
+        builder.add(entry)?;
+    }
+    // Parents first: what lies beneath a place is mounted on top of it.
+    result.view.places.sort_by(|one, other| components(&one.inside).cmp(components(&other.inside)));
+    result.rules.started = Some(now());
+    Ok(result)
+}
+
+fn components(path: &CString) -> impl Iterator<Item = &[u8]> {
+    path.as_bytes().split(|byte| *byte == b'/')
+}
+
+fn now() -> (i64, u32) {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos())
+}
+
+/// Private places may hold a quarter of the machine's memory if nothing else was said.
+fn default_size() -> u64 {
+    let info = nix::sys::sysinfo::sysinfo();
+    info.map_or(1 << 30, |info| info.ram_total() / 4)
+}
+
+fn private(path: &str, mode: u32) -> Result<Place, Failure> {
+    Ok(Place {
+        inside: inside(Path::new(path))?,
+        source: Source::Private { mode },
+        writable: true,
+        optional: false,
+        origin: "the default view".to_owned(),
+    })
+}
+
+/// A grant as a mount source. By root it is id-mapped: what its owner may do, the guest may, and new files are the
+/// owner's.
+fn source(resolved: &Resolved, option: &str, writable: bool, ids: &mut IdMaps) -> Result<Source, Failure> {
+    if let Some(mount) = ids.mount(resolved.object.as_fd(), &resolved.stat, option, writable)? {
+        return Ok(Source::Detached(mount));
+    }
+    Ok(Source::Host { path: whole(&resolved.path)?, identity: Some((resolved.stat.st_dev, resolved.stat.st_ino)) })
+}
+
+struct Builder<'a> {
+    policy: &'a Policy,
+    facts: &'a Facts,
+    identity: &'a Identity,
+    ids: &'a mut IdMaps,
+    size: u64,
+    entries: &'a [Entry],
+    result: &'a mut Arranged,
+}
+
+impl Builder<'_> {
+    fn add(&mut self, entry: &Entry) -> Result<(), Failure> {
+        let option = entry.option();
+        match &entry.source {
+            arranged::Source::Private { size } => {
+                let mode = if entry.inside.ends_with("tmp") { 0o1777 } else { 0o755 };
+                let source = match size {
+                    Some(size) => Source::Tmpfs { size: *size },
+                    None => Source::Private { mode },
+                };
+                self.place(&entry.inside, source, true, false, option)
+            }
+            arranged::Source::Host { path, access, optional } => {
+                let resolved = match resolve(path, &option) {
+                    Err(failure) if *optional && failure.errno != 0 => return Ok(()),
+                    other => other?,
+                };
+                self.grant(entry, &resolved, *access, option)
+            }
+            arranged::Source::Hidden => self.hide(&entry.inside, option),
+        }
+    }
+
+    fn place(
+        &mut self,
+        at: &Path,
+        source: Source,
+        writable: bool,
+        optional: bool,
+        origin: String,
+    ) -> Result<(), Failure> {
+        self.result.view.places.push(Place { inside: inside(at)?, source, writable, optional, origin });
+        Ok(())
+    }
+
+    fn grant(&mut self, entry: &Entry, resolved: &Resolved, access: Access, option: String) -> Result<(), Failure> {
+        // A grant under its own name stands where its real name is; the name that was typed becomes a link to it.
+        let typed = &entry.inside;
+        let own_name = matches!(&entry.source, arranged::Source::Host { path, .. } if path == typed);
+        let at = if own_name { resolved.path.clone() } else { typed.clone() };
+        if own_name && at != *typed && !self.covered(typed) {
+            let link = (inside(typed)?, whole(&at)?);
+            self.result.view.links.push(link);
+        }
+        let kind = resolved.stat.st_mode & libc::S_IFMT;
+        match kind {
+            libc::S_IFDIR | libc::S_IFREG => {}
+            libc::S_IFSOCK => self.result.rules.sockets.push(at.clone()),
+            libc::S_IFIFO => {}
+            _ => {
+                return Err(Failure::check(format!("grant {} ({option})", at.display()))
+                    .remedy("it is a device; the sandbox has harmless devices of its own in /dev"));
+            }
+        }
+        if access == Access::Cow && resolved.is_directory() {
+            return self.copy_on_write(&at, resolved, option);
+        }
+        if access == Access::Cow {
+            return Err(Failure::check(format!("make {} copy-on-write", at.display()))
+                .remedy("only directories can be; use --cow on its directory, or --read or --write"));
+        }
+        self.result.host_directories |= resolved.is_directory();
+        let writable = access == Access::Write;
+        let source = source(resolved, &option, writable, self.ids)?;
+        self.place(&at, source, writable, false, option)
+    }
+
+    /// Whether `path` lies in something that is mounted from the host, where no link of ours can be made.
+    fn covered(&self, path: &Path) -> bool {
+        let above = |at: &Path| path.starts_with(at) && path != at;
+        arranged::SYSTEM.iter().any(|system| above(Path::new(system)))
+            || self
+                .entries
+                .iter()
+                .any(|entry| matches!(entry.source, arranged::Source::Host { .. }) && above(&entry.inside))
+    }
+
+    fn copy_on_write(&mut self, at: &Path, resolved: &Resolved, option: String) -> Result<(), Failure> {
+        let refuse = |reason: String| {
+            let at = at.display();
+            Failure::check(format!("make {at} copy-on-write: {reason}"))
+                .remedy(format!("choose --write {at} (changes reach the host) or --read {at} (no changes)"))
+        };
+        if !self.identity.by_root && resolved.stat.st_uid != self.identity.host_uid {
+            return Err(refuse(format!("it belongs to user id {}, not to you", resolved.stat.st_uid)));
+        }
+        if let Some(mount) = mount_beneath(&resolved.path) {
+            return Err(refuse(format!("{} is another file system beneath it", mount.display())));
+        }
+        let lower = Box::new(source(resolved, &option, false, self.ids)?);
+        let (store, layer) = match self.policy.cow_store {
+            CowStore::Memory => (Layers::Memory { size: self.size }, None),
+            CowStore::Disk => {
+                let index = self.result.cow.len();
+                let layer = self.layer(index, resolved, &refuse)?;
+                (self.ids.layer(&layer)?, Some(layer))
+            }
+        };
+        self.result.cow.push(CowDirectory { inside: at.to_owned(), host: resolved.path.clone(), layer });
+        self.place(at, Source::Overlay { lower, store }, true, false, option)
+    }
+
+    fn layer(
+        &mut self,
+        index: usize,
+        resolved: &Resolved,
+        refuse: &dyn Fn(String) -> Failure,
+    ) -> Result<PathBuf, Failure> {
+        let base = Store::base(Some(&self.facts.home)).ok_or_else(|| Failure::check("find the home directory"))?;
+        if base.starts_with(&resolved.path) {
+            return Err(refuse(format!("its changes would be kept inside it, in {}", base.display())));
+        }
+        if self.result.store.is_none() {
+            self.result.store = Some(Store::new(&base)?);
+        }
+        let store = self.result.store.as_ref().ok_or_else(|| Failure::check("make the copy-on-write store"))?;
+        let owner = self.identity.by_root.then_some((self.identity.host_uid, self.identity.host_gid));
+        store.layer(index, &resolved.stat, owner)
+    }
+
+    /// A name that exists is covered; one that does not is kept from coming into being where the guest could make it.
+    fn hide(&mut self, hidden: &Path, option: String) -> Result<(), Failure> {
+        let closest = self.entries.iter().filter(|entry| hidden.starts_with(&entry.inside) && entry.inside != hidden);
+        let Some(over) = closest
+            .filter(|entry| entry.source != arranged::Source::Hidden)
+            .max_by_key(|entry| entry.inside.components().count())
+        else {
+            return self.place(hidden, Source::Cover, false, true, option);
+        };
+        let rest = hidden.strip_prefix(&over.inside).unwrap_or(hidden);
+        let (host, writable) = match &over.source {
+            arranged::Source::Host { path, access, .. } => (path.join(rest), *access != Access::Read),
+            _ => {
+                // In a private directory, which begins empty.
+                self.result.rules.protected.push(hidden.to_owned());
+                return Ok(());
+            }
+        };
+        if let Ok(real) = std::fs::canonicalize(&host) {
+            return self.place(&self.as_seen(&real, over).unwrap_or(real), Source::Cover, false, true, option);
+        }
+        if writable {
+            // The existing part may lead through links; what is missing is named literally.
+            let existing = host.ancestors().find_map(|part| std::fs::canonicalize(part).ok().map(|real| (part, real)));
+            if let Some((part, real)) = existing {
+                let full = real.join(host.strip_prefix(part).unwrap_or(Path::new("")));
+                self.result.rules.protected.push(self.as_seen(&full, over).unwrap_or(full));
+            }
+        }
+        Ok(())
+    }
+
+    /// The name in the view of a real host path that lies in the grant `over`.
+    fn as_seen(&self, real: &Path, over: &Entry) -> Option<PathBuf> {
+        let arranged::Source::Host { path, .. } = &over.source else { return None };
+        let rest = real.strip_prefix(std::fs::canonicalize(path).ok()?).ok()?;
+        (path != &over.inside).then(|| over.inside.join(rest))
+    }
+}
+
+/// A mount point of the host strictly beneath `path`.
+fn mount_beneath(path: &Path) -> Option<PathBuf> {
+    let info = std::fs::read("/proc/self/mountinfo").ok()?;
+    info.split(|byte| *byte == b'\n').find_map(|line| {
+        let field = line.split(|byte| *byte == b' ').nth(4)?;
+        let point = PathBuf::from(std::ffi::OsString::from_vec_escaped(field));
+        (point != path && point.starts_with(path)).then_some(point)
+    })
+}
+
+/// mountinfo writes blanks, tabs, newlines and backslashes as three octal digits, see proc_pid_mountinfo(5).
+trait Unescape {
+    fn from_vec_escaped(field: &[u8]) -> Self;
+}
+
+impl Unescape for std::ffi::OsString {
+    fn from_vec_escaped(field: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(field.len());
+        let mut rest = field;
+        while let [first, tail @ ..] = rest {
+            let octal = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok();
+            match (first, tail.get(..3).and_then(octal)) {
+                (b'\\', Some(byte)) => {
+                    bytes.push(byte);
+                    rest = &tail[3..];
+                }
+                _ => {
+                    bytes.push(*first);
+                    rest = tail;
+                }
+            }
+        }
+        std::os::unix::ffi::OsStringExt::from_vec(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsString;
+
+    #[test]
+    fn mountinfo_is_unescaped() {
+        assert_eq!(OsString::from_vec_escaped(b"/a\\040b\\134c\\0"), OsString::from("/a b\\c\\0"));
+    }
+
+    #[test]
+    fn the_root_has_mounts_beneath_it() {
+        assert!(mount_beneath(Path::new("/")).is_some());
+        assert_eq!(mount_beneath(Path::new("/proc/self/fdinfo")), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! Raw calls of the supervisor and the monitor that no library wraps.
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::libc;
+
+fn descriptor(result: libc::c_long) -> Result<OwnedFd, Errno> {
+    let fd = Errno::result(result)?;
+    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// pidfd_open(2) for a thread, which need not lead its group; before Linux 6.9 only leaders can be opened.
+pub fn open_thread(tid: i32) -> Result<OwnedFd, Errno> {
+    const PIDFD_THREAD: libc::c_uint = libc::O_EXCL as libc::c_uint;
+    // SAFETY: integers only.
+    match descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, tid, PIDFD_THREAD) }) {
+        // SAFETY: integers only.
+        Err(Errno::EINVAL) => descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, tid, 0) }),
+        other => other,
+    }
+}
+
+/// pidfd_getfd(2): a duplicate of another process's descriptor.
+pub fn take_descriptor(pidfd: &OwnedFd, fd: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: integers only.
+    descriptor(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) })
+}
+
+/// Takes ownership of a descriptor that a control message just brought.
+pub fn own_received(fd: RawFd) -> OwnedFd {
+    // SAFETY: the kernel has put this descriptor into our table for us, and nobody else knows its number.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// One of the descriptors 0, 1, 2, which nobody in this process closes or owns. Looking at a closed one is `EBADF`.
+pub fn standard(number: RawFd) -> BorrowedFd<'static> {
+    debug_assert!((0..=2).contains(&number));
+    // SAFETY: the monitor never closes its standard descriptors, and a number that was closed from the start is only
+    // handed to calls that report EBADF.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// A duplicate of an inherited descriptor, such as the one of `--json 3`.
+pub fn inherited(number: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: integers only; a number that is not open is EBADF.
+    descriptor(libc::c_long::from(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) }))
+}
+
+/// Whether two of our descriptors share one open file description, kcmp(2).
+pub fn same_open_file(one: RawFd, other: RawFd) -> bool {
+    const KCMP_FILE: libc::c_int = 0;
+    let own = std::process::id();
+    // SAFETY: integers only.
+    unsafe { libc::syscall(libc::SYS_kcmp, own, own, KCMP_FILE, one, other) == 0 }
+}
+
+/// Overwrites the environment strings that this process was started with: a copy in a supervisor is a copy to steal.
+/// Call it only while the process has one thread; `std::env` finds empty strings afterwards.
+pub fn scrub_environment() {
+    unsafe extern "C" {
+        static mut environ: *mut *mut libc::c_char;
+    }
+    // SAFETY: `environ` is a null-terminated array of NUL-terminated strings in writable memory of this process (the
+    // initial stack, or glibc's heap); with one thread nobody reads them meanwhile.
+    unsafe {
+        let mut entry = environ;
+        while !entry.is_null() && !(*entry).is_null() {
+            let string = *entry;
+            let length = libc::strlen(string);
+            std::ptr::write_bytes(string, 0, length);
+            entry = entry.add(1);
+        }
+    }
+}
+
+/// fgetxattr(2), for short values.
+pub fn attribute(file: BorrowedFd, name: &std::ffi::CStr) -> Option<Vec<u8>> {
+    let mut value = vec![0u8; 64];
+    // SAFETY: name is NUL-terminated, and the kernel writes at most `value.len()` bytes.
+    let length = unsafe { libc::fgetxattr(file.as_raw_fd(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
+    value.truncate(usize::try_from(length).ok()?);
+    Some(value)
+}
+
+/// A file that lives in memory, memfd_create(2).
+pub fn memory_file() -> Result<std::fs::File, Errno> {
+    // SAFETY: the name is NUL-terminated.
+    let fd = unsafe { libc::memfd_create(c"sentry".as_ptr(), libc::MFD_CLOEXEC) };
+    descriptor(libc::c_long::from(fd)).map(std::fs::File::from)
+}

@@ -1,0 +1,171 @@
+//! The supervisor: pid 1 of the outer sandbox, ring 2.
+//!
+//! It shares the guest's view and the guest's rights, and holds one capability, `CAP_SYS_PTRACE` over the sandbox's own
+//! user namespace, to read the memory of its guests. Before it answers the first call it lets go of everything else:
+//! environment, descriptors, capabilities, and, by a filter of its own, most syscalls. When it dies, for whatever reason,
+//! the kernel kills the sandbox with it.
+
+mod denials;
+pub mod own_calls;
+mod pool;
+pub mod watch;
+
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
+use nix::sys::wait::waitpid;
+use shim::failure::{Failure, Step};
+use shim::message::{ToMonitor, send};
+use shim::plan::Plan;
+use shim::start::Seat;
+use syscalls::dispatch::Dispatch;
+use syscalls::rules::Rules;
+
+use crate::platform::Platform;
+use denials::{Denials, Told};
+use watch::{Watch, Watched};
+
+/// What all threads share.
+pub struct Shared<P> {
+    /// Where calls come from and answers go.
+    pub platform: P,
+    /// Who answers what.
+    pub dispatch: Dispatch,
+    /// What handlers may ask the policy.
+    pub rules: Rules,
+    /// A procfs of the outer pid namespace, mounted nowhere.
+    pub proc: OwnedFd,
+    /// Refusals on their way to the monitor.
+    pub denials: Denials,
+}
+
+impl<P> Shared<P> {
+    /// The supervisor cannot go on: it ends, and the kernel ends the sandbox with it.
+    pub fn fail(&self) -> ! {
+        sys_exit(125)
+    }
+}
+
+fn sys_exit(code: i32) -> ! {
+    shim::sys::exit_now(code)
+}
+
+/// What the monitor decided for the supervisor.
+pub struct Orders {
+    /// Handlers by number.
+    pub dispatch: Dispatch,
+    /// What handlers may ask.
+    pub rules: Rules,
+    /// Sums to watch over.
+    pub watched: Watched,
+}
+
+/// Runs the supervisor to its end; returns its exit code, which only says whether it did its work.
+pub fn run<P: Platform>(plan: &Plan, seat: Seat, orders: Orders) -> i32 {
+    let monitor = match seat.monitor.try_clone() {
+        Ok(monitor) => monitor,
+        Err(_) => return 125,
+    };
+    match supervise::<P>(plan, seat, orders) {
+        Ok(()) => 0,
+        Err(failure) => {
+            let _ = send(monitor.as_fd(), &ToMonitor::Failed(failure), None);
+            125
+        }
+    }
+}
+
+fn supervise<P: Platform>(plan: &Plan, seat: Seat, orders: Orders) -> Result<(), Failure> {
+    crate::raw::scrub_environment();
+    // Not one descriptor of the host or of the user may stay: a hijacked supervisor would type into the user's terminal.
+    let null = shim::sys::open_at(None, c"/dev/null", libc::O_RDWR | libc::O_CLOEXEC, 0, 0);
+    let null = null.step(|| "open /dev/null for the supervisor")?;
+    for number in 0..3 {
+        shim::sys::place_descriptor(null.as_raw_fd(), number).step(|| "let go of the user's descriptors")?;
+    }
+    drop(null);
+    keep_only(&[seat.listener.as_raw_fd(), seat.proc.as_raw_fd(), seat.monitor.as_raw_fd()]);
+
+    let Some(listener) = receive_listener(&seat.listener)? else {
+        // Init failed before there was a guest, and has told the monitor why.
+        let _ = waitpid(seat.init, None);
+        return Ok(());
+    };
+    drop(seat.listener);
+    let init = crate::raw::open_thread(seat.init.as_raw()).step(|| "watch over init")?;
+    let platform = P::new(listener).step(|| "set up the listener")?;
+    shim::sys::load_filter(&plan.supervisor_filter, 0).step(|| "confine the supervisor by its own filter")?;
+
+    let proc = seat.proc.try_clone().map_err(|_| Failure::new("hold the private /proc", Errno::last()))?;
+    let mut watch = Watch::new(proc, orders.watched);
+    let denials = Denials::new().step(|| "make the queue of denials")?;
+    let shared =
+        Arc::new(Shared { platform, dispatch: orders.dispatch, rules: orders.rules, proc: seat.proc, denials });
+    pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;
+
+    let mut told = Told::default();
+    let interval = orders.watched.interval();
+    let timeout = interval.map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
+    let monitor = seat.monitor.as_fd();
+    loop {
+        let mut waiting = [
+            PollFd::new(init.as_fd(), PollFlags::POLLIN),
+            PollFd::new(monitor, PollFlags::empty()),
+            PollFd::new(shared.denials.bell(), PollFlags::POLLIN),
+        ];
+        match poll(&mut waiting, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Failure::new("wait for the sandbox", errno)),
+        }
+        if waiting[1].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)) {
+            sys_exit(125); // the monitor is gone
+        }
+        told.drain(&shared.denials, monitor);
+        if waiting[0].any() == Some(true) {
+            let _ = waitpid(seat.init, None);
+            told.finish(&shared.denials, monitor);
+            watch.finish(monitor);
+            return Ok(());
+        }
+        if interval.is_some() {
+            watch.look(seat.init.as_raw(), monitor);
+        }
+    }
+}
+
+/// Closes everything from 3 on but `keep`.
+fn keep_only(keep: &[RawFd]) {
+    let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(*fd).ok()).collect();
+    keep.sort_unstable();
+    let mut next = 3;
+    for fd in keep {
+        if fd > next {
+            shim::sys::close_range(next, fd - 1);
+        }
+        next = fd + 1;
+    }
+    shim::sys::close_range(next, u32::MAX);
+}
+
+/// The listener, sent by the guest's process just before it runs the program. `None`: that never happened.
+fn receive_listener(channel: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
+    let step = || "receive the guest's listener";
+    let mut byte = [0];
+    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let mut payload = [IoSliceMut::new(&mut byte)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let received = recvmsg::<UnixAddr>(channel.as_raw_fd(), &mut payload, Some(&mut space), flags).step(step)?;
+    for message in received.cmsgs().step(step)? {
+        if let ControlMessageOwned::ScmRights(fds) = message
+            && let [fd] = fds[..]
+        {
+            return Ok(Some(crate::raw::own_received(fd)));
+        }
+    }
+    if received.bytes == 0 { Ok(None) } else { Err(Failure::check(step())) }
+}

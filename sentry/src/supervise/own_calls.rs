@@ -1,0 +1,71 @@
+//! The syscalls that the supervisor itself needs: its own filter allows these and kills it for any other.
+//!
+//! What is not here is what a hijacked supervisor cannot do: no exec, no sockets of its own, no mounts, no ptrace(2), no
+//! signals to others.
+
+/// Needed by every policy: memory, threads, waiting, the listener's ioctls, looking at guests.
+pub const ALWAYS: &[&str] = &[
+    "brk",
+    "clock_gettime",
+    "clock_nanosleep",
+    "clone",
+    "clone3",
+    "close",
+    "epoll_pwait",
+    "exit",
+    "exit_group",
+    "fcntl",
+    "fstat",
+    "futex",
+    "getdents64",
+    "getpid",
+    "getrandom",
+    "gettid",
+    "ioctl",
+    "lseek",
+    "madvise",
+    "mmap",
+    "mprotect",
+    "mremap",
+    "munmap",
+    "newfstatat",
+    "openat",
+    "openat2",
+    "pidfd_getfd",
+    "pidfd_open",
+    "poll",
+    "ppoll",
+    "process_vm_readv",
+    "process_vm_writev",
+    "read",
+    "readlinkat",
+    "restart_syscall",
+    "rseq",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "sched_getaffinity",
+    "sched_yield",
+    "sendmsg",
+    "set_robust_list",
+    "sigaltstack",
+    "statx",
+    "tgkill",
+    "umask",
+    "unshare",
+    "wait4",
+    "write",
+    // Emulated: reading the clock's state, opening with openat2, looking for what a program missed.
+    "adjtimex",
+    "clock_adjtime",
+    "faccessat",
+    "faccessat2",
+    "fstatfs",
+];
+
+/// Needed when names are protected: the calls that make and move names are done by the supervisor.
+pub const FOR_NAMES: &[&str] =
+    &["bind", "fchdir", "linkat", "mkdirat", "mknodat", "renameat2", "symlinkat", "unlinkat"];
+
+/// Needed when sockets in grants are decided by the supervisor.
+pub const FOR_SOCKETS: &[&str] = &["connect", "fchdir", "getsockname", "getsockopt", "sendto"];

@@ -1,0 +1,151 @@
+//! The calling task of one notification, as handlers see it: its memory, directories and descriptors.
+//!
+//! Everything is asked of the kernel anew for each call, by thread id, for threads may share a working directory, a mask
+//! and a descriptor table or not. What was read counts only after `ID_VALID` has said that the call is still pending:
+//! until then the thread id might belong to somebody else.
+
+use std::ffi::{CString, OsString};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::fcntl::readlinkat;
+use nix::libc;
+use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
+use nix::unistd::Pid;
+use shim::sys;
+use syscalls::args::{DirFd, Fd, UserPtr};
+use syscalls::guest::{Denial, Guest};
+use syscalls::rules::Rules;
+
+use crate::platform::{Notification, Platform};
+use crate::supervise::Shared;
+
+/// One pending call.
+pub struct Task<'a, P> {
+    notification: Notification,
+    shared: &'a Shared<P>,
+}
+
+impl<'a, P: Platform> Task<'a, P> {
+    /// The task behind `notification`.
+    pub fn new(notification: Notification, shared: &'a Shared<P>) -> Self {
+        Self { notification, shared }
+    }
+
+    fn still_pending(&self) -> Result<(), Errno> {
+        if self.shared.platform.valid(self.notification.id) { Ok(()) } else { Err(Errno::ESRCH) }
+    }
+
+    /// Opens something below the task's directory in our private procfs.
+    fn open_proc(&self, rest: &str, flags: i32) -> Result<OwnedFd, Errno> {
+        let path = CString::new(format!("{}/{rest}", self.notification.tid)).map_err(|_| Errno::EINVAL)?;
+        let file = sys::open_at(Some(self.shared.proc.as_fd()), &path, flags | libc::O_CLOEXEC, 0, 0)?;
+        self.still_pending()?;
+        Ok(file)
+    }
+
+    /// The last number of a line such as `NSpid:	12	3` of the task's status: the innermost namespace's.
+    fn status_number(&self, status: &str, key: &str, radix: u32) -> Result<u32, Errno> {
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).ok_or(Errno::ESRCH)?;
+        let last = line.split_ascii_whitespace().next_back().ok_or(Errno::ESRCH)?;
+        u32::from_str_radix(last, radix).map_err(|_| Errno::ESRCH)
+    }
+
+    fn status(&self) -> Result<String, Errno> {
+        let file = self.open_proc("status", libc::O_RDONLY)?;
+        let mut text = vec![0; 4096];
+        let length = nix::unistd::read(&file, &mut text)?;
+        text.truncate(length);
+        String::from_utf8(text).map_err(|_| Errno::EILSEQ)
+    }
+}
+
+impl<P: Platform> Guest for Task<'_, P> {
+    fn tid(&self) -> i32 {
+        self.notification.tid
+    }
+
+    fn read(&self, at: UserPtr, into: &mut [u8]) -> Result<(), Errno> {
+        if into.is_empty() {
+            return Ok(());
+        }
+        let remote = [RemoteIoVec { base: address(at)?, len: into.len() }];
+        let wanted = into.len();
+        let tid = Pid::from_raw(self.notification.tid);
+        let copied = process_vm_readv(tid, &mut [std::io::IoSliceMut::new(into)], &remote);
+        self.still_pending()?;
+        if copied? == wanted { Ok(()) } else { Err(Errno::EFAULT) }
+    }
+
+    fn write(&self, at: UserPtr, bytes: &[u8]) -> Result<(), Errno> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.still_pending()?;
+        let remote = [RemoteIoVec { base: address(at)?, len: bytes.len() }];
+        let tid = Pid::from_raw(self.notification.tid);
+        let copied = process_vm_writev(tid, &[std::io::IoSlice::new(bytes)], &remote)?;
+        if copied == bytes.len() { Ok(()) } else { Err(Errno::EFAULT) }
+    }
+
+    fn directory(&self, at: DirFd) -> Result<OwnedFd, Errno> {
+        let flags = libc::O_PATH | libc::O_DIRECTORY;
+        if at == DirFd::CWD {
+            return self.open_proc("cwd", flags);
+        }
+        if at.0 < 0 {
+            return Err(Errno::EBADF);
+        }
+        // Through the magic link: the very object, wherever it has been moved.
+        self.open_proc(&format!("fd/{}", at.0), flags).map_err(|errno| match errno {
+            Errno::ENOENT => Errno::EBADF,
+            errno => errno,
+        })
+    }
+
+    fn duplicate(&self, fd: Fd) -> Result<OwnedFd, Errno> {
+        let pidfd = crate::raw::open_thread(self.notification.tid)?;
+        let file = crate::raw::take_descriptor(&pidfd, fd.0)?;
+        self.still_pending()?;
+        Ok(file)
+    }
+
+    fn umask(&self) -> Result<u32, Errno> {
+        self.status_number(&self.status()?, "Umask:", 8)
+    }
+
+    fn own_ids(&self) -> Result<(i32, i32), Errno> {
+        let status = self.status()?;
+        let number = |key| self.status_number(&status, key, 10).map(u32::cast_signed);
+        Ok((number("NStgid:")?, number("NSpid:")?))
+    }
+
+    fn path_of(&self, file: &OwnedFd) -> Result<PathBuf, Errno> {
+        let link = format!("self/fd/{}", file.as_raw_fd());
+        let path: OsString = readlinkat(&self.shared.proc, link.as_str())?;
+        // A file without a name any more is named by what it was, which must not be taken for a path.
+        if path.as_encoded_bytes().ends_with(b" (deleted)") {
+            return Err(Errno::ENOENT);
+        }
+        Ok(PathBuf::from(OsString::from_vec(path.into_vec())))
+    }
+
+    fn descriptors(&self) -> Result<OwnedFd, Errno> {
+        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+        sys::open_at(Some(self.shared.proc.as_fd()), c"self/fd", flags, 0, 0)
+    }
+
+    fn rules(&self) -> &Rules {
+        &self.shared.rules
+    }
+
+    fn record(&self, denial: Denial) {
+        self.shared.denials.record(denial);
+    }
+}
+
+fn address(at: UserPtr) -> Result<usize, Errno> {
+    usize::try_from(at.0).map_err(|_| Errno::EFAULT)
+}
