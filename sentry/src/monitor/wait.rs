@@ -9,7 +9,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitStatus, waitpid};
 use shim::failure::{Failure, Step};
 use shim::message::{ToInit, ToMonitor, Usage, receive, send};
 use shim::plan::Plan;
@@ -154,7 +154,11 @@ impl<'a> Run<'a> {
         while !(self.supervisor_gone && self.init_gone) {
             self.step(signals.as_ref(), standard, terminal.as_deref_mut());
         }
-        let _ = waitpid(self.launched.supervisor, None);
+        let last = waitpid(self.launched.supervisor, None);
+        if let (Ok(WaitStatus::Signaled(_, signal, _)), None, None) = (last, self.end, self.fatal) {
+            let why = format!("the supervisor was killed by {signal}, and the sandbox with it");
+            self.failure.get_or_insert_with(|| Failure::check_text(why));
+        }
         standard.finish();
         if let Some(terminal) = terminal {
             terminal.finish();
@@ -363,16 +367,8 @@ impl<'a> Run<'a> {
 
     fn on_signal(&mut self, signal: i32, terminal: Option<&mut Terminal>) {
         match signal {
-            libc::SIGCHLD => {
-                // A supervisor that died without a word: its channel ends too, but a stopped one would not.
-                let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::WEXITED;
-                let id = nix::sys::wait::Id::Pid(self.launched.supervisor);
-                if matches!(nix::sys::wait::waitid(id, flags), Ok(WaitStatus::Signaled(..))) && self.end.is_none() {
-                    self.failure.get_or_insert_with(|| {
-                        Failure::check_text("the supervisor was killed, and the sandbox with it")
-                    });
-                }
-            }
+            // The supervisor's channel tells of its end; the signal only wakes us.
+            libc::SIGCHLD => {}
             libc::SIGWINCH => {
                 if let Some(terminal) = terminal {
                     terminal.resize();

@@ -11,7 +11,7 @@ mod pool;
 pub mod watch;
 
 use std::io::IoSliceMut;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -19,6 +19,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
 use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 use shim::failure::{Failure, Step};
 use shim::message::{ToMonitor, send};
 use shim::plan::Plan;
@@ -67,11 +68,10 @@ pub struct Orders {
 
 /// Runs the supervisor to its end; returns its exit code, which only says whether it did its work.
 pub fn run<P: Platform>(plan: &Plan, seat: Seat, orders: Orders) -> i32 {
-    let monitor = match seat.monitor.try_clone() {
-        Ok(monitor) => monitor,
-        Err(_) => return 125,
-    };
-    match supervise::<P>(plan, seat, orders) {
+    // A bug of ours ends the sandbox; pid 1 of a namespace would shrug off the SIGABRT of an ordinary panic.
+    std::panic::set_hook(Box::new(|_| sys_exit(125)));
+    let Seat { listener, proc, monitor, init } = seat;
+    match supervise::<P>(plan, listener, proc, monitor.as_fd(), init, orders) {
         Ok(()) => 0,
         Err(failure) => {
             let _ = send(monitor.as_fd(), &ToMonitor::Failed(failure), None);
@@ -80,7 +80,14 @@ pub fn run<P: Platform>(plan: &Plan, seat: Seat, orders: Orders) -> i32 {
     }
 }
 
-fn supervise<P: Platform>(plan: &Plan, seat: Seat, orders: Orders) -> Result<(), Failure> {
+fn supervise<P: Platform>(
+    plan: &Plan,
+    channel: OwnedFd,
+    proc: OwnedFd,
+    monitor: BorrowedFd,
+    init_pid: Pid,
+    orders: Orders,
+) -> Result<(), Failure> {
     crate::raw::scrub_environment();
     // Not one descriptor of the host or of the user may stay: a hijacked supervisor would type into the user's terminal.
     let null = shim::sys::open_at(None, c"/dev/null", libc::O_RDWR | libc::O_CLOEXEC, 0, 0);
@@ -89,29 +96,28 @@ fn supervise<P: Platform>(plan: &Plan, seat: Seat, orders: Orders) -> Result<(),
         shim::sys::place_descriptor(null.as_raw_fd(), number).step(|| "let go of the user's descriptors")?;
     }
     drop(null);
-    keep_only(&[seat.listener.as_raw_fd(), seat.proc.as_raw_fd(), seat.monitor.as_raw_fd()]);
+    keep_only(&[channel.as_raw_fd(), proc.as_raw_fd(), monitor.as_raw_fd()]);
 
-    let Some(listener) = receive_listener(&seat.listener)? else {
+    let Some(listener) = receive_listener(&channel)? else {
         // Init failed before there was a guest, and has told the monitor why.
-        let _ = waitpid(seat.init, None);
+        let _ = waitpid(init_pid, None);
         return Ok(());
     };
-    drop(seat.listener);
-    let init = crate::raw::open_thread(seat.init.as_raw()).step(|| "watch over init")?;
+    drop(channel);
+    let init = crate::raw::open_thread(init_pid.as_raw()).step(|| "watch over init")?;
     let platform = P::new(listener).step(|| "set up the listener")?;
+    let denials = Denials::new().step(|| "make the queue of denials")?;
     shim::sys::load_filter(&plan.supervisor_filter, 0).step(|| "confine the supervisor by its own filter")?;
 
-    let proc = seat.proc.try_clone().map_err(|_| Failure::new("hold the private /proc", Errno::last()))?;
-    let mut watch = Watch::new(proc, orders.watched);
-    let denials = Denials::new().step(|| "make the queue of denials")?;
+    let own_proc = proc.try_clone().map_err(|_| Failure::new("hold the private /proc", Errno::last()))?;
+    let mut watch = Watch::new(own_proc, orders.watched);
     let shared =
-        Arc::new(Shared { platform, dispatch: orders.dispatch, rules: orders.rules, proc: seat.proc, denials });
+        Arc::new(Shared { platform, dispatch: orders.dispatch, rules: orders.rules, proc, denials });
     pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;
 
     let mut told = Told::default();
     let interval = orders.watched.interval();
     let timeout = interval.map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
-    let monitor = seat.monitor.as_fd();
     loop {
         let mut waiting = [
             PollFd::new(init.as_fd(), PollFlags::POLLIN),
@@ -127,13 +133,13 @@ fn supervise<P: Platform>(plan: &Plan, seat: Seat, orders: Orders) -> Result<(),
         }
         told.drain(&shared.denials, monitor);
         if waiting[0].any() == Some(true) {
-            let _ = waitpid(seat.init, None);
+            let _ = waitpid(init_pid, None);
             told.finish(&shared.denials, monitor);
             watch.finish(monitor);
             return Ok(());
         }
         if interval.is_some() {
-            watch.look(seat.init.as_raw(), monitor);
+            watch.look(init_pid.as_raw(), monitor);
         }
     }
 }
