@@ -46,3 +46,4 @@ bench: build
 # Rewrites the generated page of syscalls and the help snapshot.
 docs:
 	UPDATE_DOCS=1 cargo test --package syscalls --lib page
+	UPDATE_DOCS=1 cargo test --package sentry --lib the_help_is

@@ -53,7 +53,9 @@ fn begin(plan: &Plan, channels: &Channels) -> Result<(Pid, Option<OwnedFd>), Fai
     chdir(c"/").step(|| "leave the host's directory")?;
     view::build(
         plan,
-        &mut |what| drop(send(monitor, &ToMonitor::Lost(what.to_owned()), None)),
+        &mut |what| {
+            let _ = send(monitor, &ToMonitor::Lost(what.to_owned()), None);
+        },
         &mut |place: &CStr, directory: BorrowedFd| {
             let place = place.to_string_lossy().into_owned();
             let _ = send(monitor, &ToMonitor::Upper(place), Some(directory));

@@ -14,15 +14,31 @@ use syscalls::filter::Instruction;
 pub enum Source {
     /// A host path, free of symlinks. `identity` is the (device, inode) that the monitor saw when it resolved the grant:
     /// if another object stands there now, somebody is swapping names during start, and the start fails.
-    Host { path: CString, identity: Option<(u64, u64)> },
+    Host {
+        /// The host path.
+        path: CString,
+        /// The device and inode that it must have.
+        identity: Option<(u64, u64)>,
+    },
     /// A mount that the monitor prepared (id-mapped, as only real root can).
     Detached(OwnedFd),
     /// Copy-on-write: `lower` is not changed, `upper` takes the changes, `work` is overlayfs' own.
-    Overlay { lower: Box<Source>, store: Store },
+    Overlay {
+        /// What shows through.
+        lower: Box<Source>,
+        /// Where changes go.
+        store: Store,
+    },
     /// A directory of the sandbox's own memory, with these permission bits.
-    Private { mode: u32 },
+    Private {
+        /// Permission bits.
+        mode: u32,
+    },
     /// A file system of its own in memory, at most `size` bytes.
-    Tmpfs { size: u64 },
+    Tmpfs {
+        /// Bytes.
+        size: u64,
+    },
     /// An empty object without any permission that covers what is there.
     Cover,
 }
@@ -35,7 +51,10 @@ pub enum Store {
     /// The same, as a mount that the monitor prepared.
     Detached(OwnedFd),
     /// A new file system in memory, at most `size` bytes.
-    Memory { size: u64 },
+    Memory {
+        /// Bytes.
+        size: u64,
+    },
 }
 
 /// One thing in the view.

@@ -97,7 +97,9 @@ fn outer(plan: &Plan, mapped: &OwnedFd, monitor: &OwnedFd, init_channel: OwnedFd
     if plan.identity.by_root {
         read(mapped, &mut [0]).step(|| "wait for the id maps")?;
         identity::become_mapped()?;
-        // Changing ids clears it, see PR_SET_PDEATHSIG(2const).
+        // Changing ids made us non-dumpable, which would keep init from its own id maps; there is no guest yet.
+        sys::prctl(libc::PR_SET_DUMPABLE, 1, 0).step(|| "write the guest's id maps")?;
+        // It also cleared this, see PR_SET_PDEATHSIG(2const).
         sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0).step(|| "tie the sandbox to its monitor")?;
     } else {
         identity::map_own_outer(&plan.identity)?;

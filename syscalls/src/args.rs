@@ -13,6 +13,16 @@ pub enum Width {
     W64,
 }
 
+impl Width {
+    /// The bits that count, as a mask.
+    pub const fn bits(self) -> u64 {
+        match self {
+            Width::W32 => 0xFFFF_FFFF,
+            Width::W64 => u64::MAX,
+        }
+    }
+}
+
 /// One parameter of a syscall, as data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parameter {

@@ -5,9 +5,12 @@
 
 use std::borrow::Cow;
 use std::ffi::{CStr, CString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use crate::args::{DirFd, Fd, PathPtr, UserPtr};
 use crate::rules::Rules;
@@ -49,6 +52,27 @@ pub trait Guest {
 
     /// The path of an `O_PATH` or ordinary descriptor of the *supervisor*, as the view names it.
     fn path_of(&self, file: &OwnedFd) -> Result<std::path::PathBuf, Errno>;
+
+    /// The supervisor's own `/proc/self/fd`: the entry `N` of it is the object behind its descriptor `N`, whatever has
+    /// become of that object's name. A platform hands out its private procfs; without one, the view's procfs knows no
+    /// `self` of ours, and whatever needs this fails.
+    fn descriptors(&self) -> Result<OwnedFd, Errno> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = open("/proc/self/fd", flags, Mode::empty())?;
+        if fstatfs(&directory)?.filesystem_type() != PROC_SUPER_MAGIC {
+            return Err(Errno::ENOENT);
+        }
+        Ok(directory)
+    }
+
+    /// Opens the object behind one of the supervisor's descriptors once more, with other `flags`. What was judged is
+    /// what is opened: no name is looked up again, and nothing is created.
+    fn reopen(&self, object: &OwnedFd, flags: i32) -> Result<OwnedFd, Errno> {
+        // The entry itself is a (magic) link, so O_NOFOLLOW would stop at it; and a terminal must not become ours.
+        let flags = OFlag::from_bits_retain(flags) - (OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW);
+        let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+        openat(self.descriptors()?, object.as_raw_fd().to_string().as_str(), flags, Mode::empty())
+    }
 
     /// What the policy says beyond what ring 1 enforces.
     fn rules(&self) -> &Rules;

@@ -3,7 +3,7 @@
 //! One table ([`table::Syscall`]) is the only truth: the BPF program, the dispatcher, the compatibility page and
 //! `sentry syscalls` are all derived from it. Its rows live beside their handlers, one file a topic. Handlers see the
 //! guest through the small trait in [`guest`], so each can be tried with a fake one. This crate knows no command line.
-#![cfg_attr(not(test), forbid(unsafe_code))]
+#![deny(unsafe_code)]
 
 pub mod abi;
 pub mod args;
@@ -17,8 +17,11 @@ pub mod table;
 
 mod clock;
 mod exec;
+#[cfg(test)]
+pub(crate) mod fake;
 mod file;
 mod identity;
+mod io;
 mod ipc;
 mod memory;
 mod mount;
@@ -28,3 +31,4 @@ mod peers;
 mod privileged;
 mod process;
 mod signal;
+mod sys;

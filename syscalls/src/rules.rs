@@ -1,6 +1,7 @@
 //! What the policy says beyond what ring 1 can enforce, for handlers to ask.
 //!
-//! Paths are absolute names in the view, without `.`, `..` or symlinks, compared by component.
+//! Paths are absolute names in the view, without `.`, `..` or symlinks, compared by component and byte by byte: on a file
+//! system that folds case, the policy has to list each spelling.
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,11 @@ pub struct Rules {
     pub protected: Vec<PathBuf>,
     /// Sockets that were granted as such: a `connect` to them is let through.
     pub sockets: Vec<PathBuf>,
+    /// When the sandbox was started, by the host's clock (`CLOCK_REALTIME`, seconds and nanoseconds): a socket file born
+    /// later was bound by the sandbox itself. `None`: no socket file counts as its own.
+    pub started: Option<(i64, u32)>,
+    /// The guest has the host's network: a destination that cannot be reached was not refused by us.
+    pub host_network: bool,
 }
 
 /// What may happen to a name.
@@ -38,6 +44,12 @@ impl Rules {
         }
         standing
     }
+
+    /// Whether the socket file at `path`, born at `birth`, may be connected to: it was granted, or the sandbox bound it.
+    pub fn may_connect(&self, path: &Path, birth: Option<(i64, u32)>) -> bool {
+        let own = matches!((self.started, birth), (Some(started), Some(birth)) if birth > started);
+        own || self.sockets.iter().any(|granted| granted == path)
+    }
 }
 
 #[cfg(test)]
@@ -52,5 +64,25 @@ mod tests {
         assert_eq!(rules.standing(Path::new("/w/.git/hooks/xy")), Standing::Free);
         assert_eq!(rules.standing(Path::new("/w/.git")), Standing::Ancestor);
         assert_eq!(rules.standing(Path::new("/w/.gi")), Standing::Free);
+        assert_eq!(rules.standing(Path::new("/w-evil/.git/hooks/x")), Standing::Free);
+    }
+
+    #[test]
+    fn one_protected_name_may_be_the_ancestor_of_another() {
+        let protected = vec!["/w/a/b".into(), "/w/a".into()];
+        let rules = Rules { protected, ..Rules::default() };
+        assert_eq!(rules.standing(Path::new("/w/a")), Standing::Protected);
+        assert_eq!(rules.standing(Path::new("/w")), Standing::Ancestor);
+    }
+
+    #[test]
+    fn a_socket_is_granted_by_name_or_by_birth() {
+        let rules = Rules { sockets: vec!["/w/s".into()], started: Some((100, 5)), ..Rules::default() };
+        assert!(rules.may_connect(Path::new("/w/s"), None));
+        assert!(rules.may_connect(Path::new("/w/own"), Some((100, 6))));
+        for birth in [None, Some((100, 5)), Some((99, 999_999_999))] {
+            assert!(!rules.may_connect(Path::new("/w/s2"), birth));
+        }
+        assert!(!Rules::default().may_connect(Path::new("/w/own"), Some((100, 6))));
     }
 }

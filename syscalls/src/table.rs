@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use nix::errno::Errno;
 
 use crate::abi::Arch;
-use crate::args::Parameter;
+use crate::args::{Parameter, Width};
 use crate::dispatch::Handler;
 
 /// The topic of a syscall, as the compatibility page groups them.
@@ -61,16 +61,24 @@ pub enum Feature {
     TracePaths,
     /// `--cpus` without a cgroup: the guest may not widen its own affinity.
     PinnedCpus,
+    /// Processes of the sandbox may not trace or read one another (hardened profiles).
+    NoTracing,
 }
 
 impl Feature {
     /// Every feature, in the order in which rows are asked.
-    pub const ALL: [Feature; 5] =
-        [Self::HostNetwork, Self::ProtectedNames, Self::SocketGrants, Self::TracePaths, Self::PinnedCpus];
+    pub const ALL: [Feature; 6] = [
+        Self::HostNetwork,
+        Self::ProtectedNames,
+        Self::SocketGrants,
+        Self::TracePaths,
+        Self::PinnedCpus,
+        Self::NoTracing,
+    ];
 }
 
 /// What the filter says of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Runs in the kernel at no cost.
     Allow,
@@ -111,6 +119,21 @@ pub enum Op {
     Greater(u64),
 }
 
+impl Op {
+    /// Whether it holds for a register of which only `width` counts. Constants are cut to that width too.
+    pub fn holds(self, width: Width, register: u64) -> bool {
+        let bits = width.bits();
+        let value = register & bits;
+        match self {
+            Op::Equal(x) => value == x & bits,
+            Op::NotEqual(x) => value != x & bits,
+            Op::Masked { mask, value: wanted } => value & mask == wanted & bits,
+            Op::AnyOf(mask) => value & mask & bits != 0,
+            Op::Greater(x) => value > x & bits,
+        }
+    }
+}
+
 /// If all tests hold, the verdict; otherwise the next check, and after the last one the route's `otherwise`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Check {
@@ -137,6 +160,17 @@ impl Route {
         Self { checks: &[], otherwise: verdict, handler: None }
     }
 
+    /// Whether the kernel or the sentry ever does more for the call than refuse it: what the size of a surface counts.
+    pub fn reachable(&self) -> bool {
+        self.handler.is_some() || !self.checks.is_empty() || matches!(self.otherwise, Verdict::Allow | Verdict::Notify)
+    }
+
+    /// What the filter must say for these registers: the definition that every compiled program is held against.
+    pub fn verdict(&self, parameters: &[Parameter], registers: &[u64; 6]) -> Verdict {
+        let holds = |test: &Test| test.op.holds(width(parameters, test.arg), registers[test.arg]);
+        self.checks.iter().find(|check| check.all.iter().all(holds)).map_or(self.otherwise, |check| check.then)
+    }
+
     /// The word for it in `SYSCALLS`: allow, filter, errno, emulate, observe or kill.
     pub fn word(&self) -> &'static str {
         match (self.handler, self.otherwise, self.checks) {
@@ -148,6 +182,11 @@ impl Route {
             (None, ..) => "filter",
         }
     }
+}
+
+/// How wide an argument is; one that the row does not declare is compared whole.
+pub fn width(parameters: &[Parameter], arg: usize) -> Width {
+    parameters.get(arg).map_or(Width::W64, |parameter| parameter.width)
 }
 
 /// One row of the table.
@@ -203,6 +242,7 @@ pub fn all() -> &'static [Syscall] {
             crate::clock::ROWS,
             crate::exec::ROWS,
             crate::identity::ROWS,
+            crate::io::ROWS,
             crate::ipc::ROWS,
             crate::memory::ROWS,
             crate::mount::ROWS,
@@ -229,7 +269,14 @@ pub fn find(name: &str) -> Option<&'static Syscall> {
 /// The routes of one policy, by syscall number of one architecture.
 pub struct Routes {
     arch: Arch,
-    by_number: Vec<Option<Route>>,
+    by_number: Vec<Option<Entry>>,
+}
+
+/// What one number means under one policy.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    route: Route,
+    parameters: &'static [Parameter],
 }
 
 impl Routes {
@@ -238,7 +285,8 @@ impl Routes {
         let mut by_number = vec![None; arch.last_number() + 1];
         for row in all() {
             if let Some(number) = row.number(arch) {
-                by_number[number] = Some(row.route_with(surface, features));
+                by_number[number] =
+                    Some(Entry { route: row.route_with(surface, features), parameters: row.parameters });
             }
         }
         Self { arch, by_number }
@@ -261,7 +309,18 @@ impl Routes {
 
     /// The route of `number`; `None` for a number without a row, which fails with `ENOSYS`.
     pub fn get(&self, number: usize) -> Option<&Route> {
-        self.by_number.get(number)?.as_ref()
+        Some(&self.by_number.get(number)?.as_ref()?.route)
+    }
+
+    /// The parameters of `number`; none for a number without a row.
+    pub fn parameters(&self, number: usize) -> &'static [Parameter] {
+        self.by_number.get(number).copied().flatten().map_or(&[], |entry| entry.parameters)
+    }
+
+    /// What the filter must say for `number` with these registers.
+    pub fn verdict(&self, number: usize, registers: &[u64; 6]) -> Verdict {
+        let route = self.get(number).copied().unwrap_or(Route::plain(Verdict::Fail(Errno::ENOSYS)));
+        route.verdict(self.parameters(number), registers)
     }
 }
 
@@ -341,3 +400,6 @@ macro_rules! syscalls {
         }
     };
 }
+
+#[cfg(test)]
+mod tests;

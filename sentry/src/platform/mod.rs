@@ -3,6 +3,7 @@
 //! Handlers and the supervise loop know only [`Platform`]. The default one is seccomp user notification.
 
 pub mod notify;
+#[allow(unsafe_code)]
 mod sys;
 
 use std::os::fd::OwnedFd;

@@ -2,12 +2,25 @@
 //!
 //! Command line, policy files and built-in profiles all end in one [`Policy`]; nothing later looks at options again.
 //! Paths are absolute but unresolved: they are resolved once, at start, by the shim.
+//!
+//! A policy is made of layers ([`layer::Layer`]): profile, policy file, command line, each laid over the one before.
+//! [`view::arrange`] then says what is where in the view, and [`environment::compose`] what the variables are.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use syscalls::table::Surface;
+
+pub mod environment;
+pub mod file;
+pub mod grant;
+pub mod layer;
+pub mod limits;
+pub mod path;
+pub mod profile;
+pub mod units;
+pub mod view;
 
 /// How a granted path appears inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,7 +56,8 @@ pub struct Scratch {
 }
 
 /// Which network the guest has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Net {
     /// Its own loopback, nothing else.
     None,
@@ -52,7 +66,8 @@ pub enum Net {
 }
 
 /// Where changed files of copy-on-write directories are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum CowStore {
     /// In the state directory, on disk, for later review.
     Disk,
@@ -61,7 +76,7 @@ pub enum CowStore {
 }
 
 /// Limits on the whole sandbox; `None` is unlimited.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Limits {
     /// Memory in bytes.
     pub memory: Option<u64>,
@@ -80,7 +95,7 @@ pub struct Limits {
 }
 
 /// Which environment variables the guest gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
     /// Start from the whole environment instead of the allow-list.
     pub inherit_all: bool,
@@ -150,4 +165,112 @@ pub struct Policy {
     pub json: Option<Sink>,
     /// The report in isolate's `key:value` format.
     pub meta: Option<PathBuf>,
+}
+
+/// What is wrong with a policy, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}; {remedy}")]
+pub struct Error {
+    message: String,
+    remedy: String,
+}
+
+impl Error {
+    /// What is wrong, in lower case and with the name of the path or option; and the remedy.
+    pub fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { message: message.into(), remedy: remedy.into() }
+    }
+}
+
+impl Policy {
+    /// The policy that grants nothing but the system directories, on which every layer is laid.
+    pub fn bare(command: Vec<OsString>) -> Self {
+        Self {
+            command,
+            profile: profile::DEFAULT.to_owned(),
+            surface: Surface::Default,
+            root: None,
+            system: true,
+            grants: Vec::new(),
+            cwd: None,
+            scratch: Vec::new(),
+            hide: Vec::new(),
+            workdir: None,
+            environment: Environment::default(),
+            net: Net::None,
+            hostname: "sandbox".to_owned(),
+            limits: Limits::default(),
+            cow_store: CowStore::Disk,
+            bare_proc: false,
+            tracing_inside: true,
+            seccomp: None,
+            allow_degraded: false,
+            trace_denied: false,
+            quiet: false,
+            json: None,
+            meta: None,
+        }
+    }
+
+    /// Whether the policy makes sense by itself, before the host is asked for anything.
+    pub fn validate(&self) -> Result<(), Error> {
+        if self.command.is_empty() {
+            return Err(Error::new("there is nothing to run", "write sentry run -- COMMAND [ARG]..."));
+        }
+        self.check_hostname()?;
+        for name in self.environment.set.iter().map(|(name, _)| name).chain(&self.environment.unset) {
+            environment::check_name(name)?;
+        }
+        for path in self.hide.iter().chain(&self.workdir).chain(self.scratch.iter().map(|scratch| &scratch.inside)) {
+            path::check_inside(path)?;
+        }
+        for grant in &self.grants {
+            path::check_inside(&grant.inside)?;
+            path::check_bytes(grant.host.as_os_str())?;
+        }
+        match self.limits.memory {
+            // Less does not hold a program's stack and its loader, and would end in a riddle instead of a message.
+            Some(bytes) if bytes < 1 << 20 => {
+                Err(Error::new(format!("{bytes} bytes of memory are not enough to start a program"), "allow 1M or more"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_hostname(&self) -> Result<(), Error> {
+        let name = &self.hostname;
+        let ok = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(ok) {
+            let remedy = "use 1 to 64 letters, digits, '-', '.' and '_'";
+            return Err(Error::new(format!("{name:?} cannot be a host name"), remedy));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_that_makes_no_sense_is_refused() {
+        let good = Policy::bare(vec!["true".into()]);
+        assert_eq!(good.validate(), Ok(()));
+
+        let broken: [(&str, fn(&mut Policy)); 7] = [
+            ("nothing to run", |policy| policy.command.clear()),
+            ("host name", |policy| policy.hostname = "a b".into()),
+            ("host name", |policy| policy.hostname = "x".repeat(65)),
+            ("variable", |policy| policy.environment.set.push(("A=B".into(), None))),
+            ("not absolute", |policy| policy.hide.push("x".into())),
+            ("zero byte", |policy| policy.workdir = Some("/a\0b".into())),
+            ("memory", |policy| policy.limits.memory = Some(4096)),
+        ];
+        for (expected, break_it) in broken {
+            let mut policy = good.clone();
+            break_it(&mut policy);
+            let error = policy.validate().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
 }

@@ -35,12 +35,6 @@ pub(super) enum Opened {
 }
 
 impl Opened {
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Object(fd) | Self::Mount(fd) => fd.as_fd(),
-        }
-    }
-
     /// Turns it into a detached mount with the right attributes.
     pub(super) fn into_mount(self, writable: bool) -> Result<OwnedFd, Failure> {
         let mount = match self {

@@ -1,0 +1,142 @@
+//! One layer of a policy: what a profile, a policy file or the command line says, and nothing else.
+//!
+//! A later layer wins over an earlier one wherever both speak of the same thing: a `--read` on the command line makes
+//! visible what a profile hides. Within one layer order does not matter: hide beats write, write beats copy-on-write,
+//! copy-on-write beats read.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use hashbrown::HashSet;
+use syscalls::table::Surface;
+
+use super::limits::LimitChanges;
+use super::{Access, CowStore, Environment, Grant, Net, Policy, Scratch};
+
+/// Changes to a policy; what is `None` or empty stays as it was.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[expect(missing_docs, reason = "each field is the field of the same name in `Policy`")]
+pub struct Layer {
+    pub surface: Option<Surface>,
+    pub root: Option<PathBuf>,
+    pub system: Option<bool>,
+    pub grants: Vec<Grant>,
+    pub cwd: Option<Option<Access>>,
+    pub scratch: Vec<Scratch>,
+    pub hide: Vec<PathBuf>,
+    pub workdir: Option<PathBuf>,
+    pub environment: Environment,
+    pub net: Option<Net>,
+    pub hostname: Option<String>,
+    pub limits: LimitChanges,
+    pub cow_store: Option<CowStore>,
+    pub bare_proc: Option<bool>,
+    pub tracing_inside: Option<bool>,
+    pub seccomp: Option<PathBuf>,
+}
+
+impl Layer {
+    /// Lays this over `policy`.
+    pub fn lay_over(self, policy: &mut Policy) {
+        self.forget_what_is_said_again(policy);
+        policy.grants.extend(self.grants);
+        policy.scratch.extend(self.scratch);
+        policy.hide.extend(self.hide);
+        lay_environment(self.environment, &mut policy.environment);
+        self.limits.lay_over(&mut policy.limits);
+
+        replace(&mut policy.surface, self.surface);
+        replace(&mut policy.system, self.system);
+        replace(&mut policy.cwd, self.cwd);
+        replace(&mut policy.net, self.net);
+        replace(&mut policy.hostname, self.hostname);
+        replace(&mut policy.cow_store, self.cow_store);
+        replace(&mut policy.bare_proc, self.bare_proc);
+        replace(&mut policy.tracing_inside, self.tracing_inside);
+        replace(&mut policy.root, self.root.map(Some));
+        replace(&mut policy.workdir, self.workdir.map(Some));
+        replace(&mut policy.seccomp, self.seccomp.map(Some));
+    }
+
+    /// Takes out of `policy` every rule about a name of which this layer speaks as well.
+    fn forget_what_is_said_again(&self, policy: &mut Policy) {
+        let grants = self.grants.iter().map(|grant| grant.inside.as_path());
+        let scratch = self.scratch.iter().map(|scratch| scratch.inside.as_path());
+        let named: HashSet<&Path> = grants.chain(scratch).chain(self.hide.iter().map(PathBuf::as_path)).collect();
+        policy.grants.retain(|grant| !named.contains(grant.inside.as_path()));
+        policy.scratch.retain(|scratch| !named.contains(scratch.inside.as_path()));
+        policy.hide.retain(|hidden| !named.contains(hidden.as_path()));
+    }
+}
+
+/// In one layer a name that is both set and unset is set.
+fn lay_environment(new: Environment, old: &mut Environment) {
+    if new.clear {
+        *old = Environment { clear: true, ..Environment::default() };
+    }
+    if new.inherit_all {
+        old.inherit_all = true;
+        old.clear = false;
+    }
+    let said: HashSet<&OsString> = new.unset.iter().chain(new.set.iter().map(|(name, _)| name)).collect();
+    old.set.retain(|(name, _)| !said.contains(name));
+    old.unset.retain(|name| !said.contains(name));
+    drop(said);
+    old.unset.extend(new.unset);
+    old.set.extend(new.set);
+}
+
+fn replace<T>(old: &mut T, new: Option<T>) {
+    if let Some(new) = new {
+        *old = new;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(path: &str, access: Access) -> Grant {
+        Grant { host: path.into(), inside: path.into(), access, optional: false }
+    }
+
+    #[test]
+    fn the_later_layer_wins_about_the_same_name() {
+        let mut policy = Policy::bare(vec!["true".into()]);
+        let profile = Layer {
+            grants: vec![grant("/a", Access::Write), grant("/b", Access::Read)],
+            hide: vec!["/a/secret".into(), "/a/other".into()],
+            ..Layer::default()
+        };
+        profile.lay_over(&mut policy);
+        let command_line = Layer {
+            grants: vec![grant("/a", Access::Read), grant("/a/secret", Access::Read)],
+            hide: vec!["/b".into()],
+            ..Layer::default()
+        };
+        command_line.lay_over(&mut policy);
+
+        assert_eq!(policy.grants, [grant("/a", Access::Read), grant("/a/secret", Access::Read)]);
+        assert_eq!(policy.hide, [Path::new("/a/other"), Path::new("/b")]);
+    }
+
+    #[test]
+    fn what_is_not_mentioned_stays() {
+        let mut policy = Policy { net: Net::All, cwd: Some(Access::Cow), ..Policy::bare(vec!["true".into()]) };
+        let before = policy.clone();
+        Layer::default().lay_over(&mut policy);
+        assert_eq!(policy, before);
+    }
+
+    #[test]
+    fn variables_are_set_and_unset_in_turn() {
+        let mut policy = Policy::bare(vec!["true".into()]);
+        let set = |name: &str| (OsString::from(name), None);
+        let first = Environment { set: vec![set("A"), set("B")], unset: vec!["C".into()], ..Environment::default() };
+        Layer { environment: first, ..Layer::default() }.lay_over(&mut policy);
+        let second = Environment { set: vec![set("C")], unset: vec!["A".into()], ..Environment::default() };
+        Layer { environment: second, ..Layer::default() }.lay_over(&mut policy);
+        assert_eq!(policy.environment.set, [set("B"), set("C")]);
+        assert_eq!(policy.environment.unset, ["A"]);
+    }
+}

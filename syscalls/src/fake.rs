@@ -1,0 +1,195 @@
+//! A guest for tests: a few pages of memory, some directories and descriptors, and a list of what was denied.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+
+use crate::args::{DirFd, Fd, PathPtr, UserPtr};
+use crate::guest::{Denial, Guest};
+use crate::rules::Rules;
+
+const PAGE: usize = 4096;
+
+/// Whole pages at one address, with nothing mapped on either side.
+struct Region {
+    start: u64,
+    bytes: Vec<u8>,
+    writable: bool,
+}
+
+/// A guest that exists in the memory of a test only. Its directories and descriptors are real ones of the test.
+pub(crate) struct FakeGuest {
+    memory: RefCell<Vec<Region>>,
+    denials: RefCell<Vec<Denial>>,
+    /// What `AT_FDCWD` refers to.
+    pub cwd: PathBuf,
+    /// The guest's descriptors; those that are directories serve as the start of paths.
+    pub files: HashMap<i32, OwnedFd>,
+    /// Its file mode creation mask.
+    pub umask: u32,
+    /// Its policy.
+    pub rules: Rules,
+    /// Thread-group id and thread id.
+    pub ids: (i32, i32),
+}
+
+impl Default for FakeGuest {
+    fn default() -> Self {
+        Self {
+            memory: RefCell::default(),
+            denials: RefCell::default(),
+            cwd: "/".into(),
+            files: HashMap::new(),
+            umask: 0o022,
+            rules: Rules::default(),
+            ids: (7, 7),
+        }
+    }
+}
+
+impl FakeGuest {
+    /// A guest whose working directory is `cwd`.
+    pub fn in_directory(cwd: &Path) -> Self {
+        Self { cwd: cwd.to_owned(), ..Self::default() }
+    }
+
+    /// Puts `bytes` at the start of new pages; the rest of the last page is zero.
+    pub fn put(&self, bytes: &[u8]) -> UserPtr {
+        self.map(bytes, 0, true)
+    }
+
+    /// Puts `bytes` so that the last of them is the last of a page, with nothing mapped behind it.
+    pub fn put_at_end(&self, bytes: &[u8]) -> UserPtr {
+        let room = bytes.len().next_multiple_of(PAGE);
+        self.map(bytes, room - bytes.len(), true)
+    }
+
+    /// Puts `bytes` where the guest itself may not write.
+    pub fn put_read_only(&self, bytes: &[u8]) -> UserPtr {
+        self.map(bytes, 0, false)
+    }
+
+    /// Puts a path and its NUL.
+    pub fn put_path(&self, path: impl AsRef<OsStr>) -> PathPtr {
+        let mut bytes = path.as_ref().as_bytes().to_vec();
+        bytes.push(0);
+        PathPtr(self.put(&bytes).0)
+    }
+
+    /// What the guest would find at `at`.
+    pub fn peek(&self, at: UserPtr, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.read(at, &mut bytes).expect("the test looks at mapped memory");
+        bytes
+    }
+
+    /// What was recorded so far.
+    pub fn denials(&self) -> Vec<Denial> {
+        self.denials.borrow().clone()
+    }
+
+    fn map(&self, bytes: &[u8], offset: usize, writable: bool) -> UserPtr {
+        let mut memory = self.memory.borrow_mut();
+        let end = memory.last().map_or(0x10000, |last| last.start + last.bytes.len() as u64);
+        let start = end + PAGE as u64;
+        let mut pages = vec![0; (offset + bytes.len()).next_multiple_of(PAGE).max(PAGE)];
+        pages[offset..offset + bytes.len()].copy_from_slice(bytes);
+        memory.push(Region { start, bytes: pages, writable });
+        UserPtr(start + offset as u64)
+    }
+}
+
+impl Region {
+    /// Where `length` bytes from `at` lie in this region, if they all do.
+    fn range(&self, at: UserPtr, length: usize) -> Option<std::ops::Range<usize>> {
+        let start = usize::try_from(at.0.checked_sub(self.start)?).ok()?;
+        let end = start.checked_add(length)?;
+        (end <= self.bytes.len()).then_some(start..end)
+    }
+}
+
+impl Guest for FakeGuest {
+    fn tid(&self) -> i32 {
+        self.ids.1
+    }
+
+    fn read(&self, at: UserPtr, into: &mut [u8]) -> Result<(), Errno> {
+        let memory = self.memory.borrow();
+        let (region, range) =
+            memory.iter().find_map(|region| Some((region, region.range(at, into.len())?))).ok_or(Errno::EFAULT)?;
+        into.copy_from_slice(&region.bytes[range]);
+        Ok(())
+    }
+
+    fn write(&self, at: UserPtr, bytes: &[u8]) -> Result<(), Errno> {
+        let mut memory = self.memory.borrow_mut();
+        let (region, range) = memory
+            .iter_mut()
+            .filter(|region| region.writable)
+            .find_map(|region| region.range(at, bytes.len()).map(|range| (region, range)))
+            .ok_or(Errno::EFAULT)?;
+        region.bytes[range].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn directory(&self, at: DirFd) -> Result<OwnedFd, Errno> {
+        let path = match at {
+            DirFd::CWD => self.cwd.clone(),
+            DirFd(number) => self.path_of(self.files.get(&number).ok_or(Errno::EBADF)?)?,
+        };
+        open(&path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+    }
+
+    fn duplicate(&self, fd: Fd) -> Result<OwnedFd, Errno> {
+        self.files.get(&fd.0).ok_or(Errno::EBADF)?.try_clone().map_err(|_| Errno::EMFILE)
+    }
+
+    fn umask(&self) -> Result<u32, Errno> {
+        Ok(self.umask)
+    }
+
+    fn own_ids(&self) -> Result<(i32, i32), Errno> {
+        Ok(self.ids)
+    }
+
+    fn path_of(&self, file: &OwnedFd) -> Result<PathBuf, Errno> {
+        std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|_| Errno::EBADF)
+    }
+
+    fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    fn record(&self, denial: Denial) {
+        self.denials.borrow_mut().push(denial);
+    }
+}
+
+#[test]
+fn a_path_is_copied_page_by_page() {
+    let guest = FakeGuest::default();
+    let at = guest.put_at_end(b"/etc/hostname\0");
+    assert_eq!(guest.read_path(PathPtr(at.0)).expect("readable").as_bytes(), b"/etc/hostname");
+
+    let open_ended = guest.put_at_end(b"/etc/hostname");
+    assert_eq!(guest.read_path(PathPtr(open_ended.0)), Err(Errno::EFAULT));
+
+    let endless = guest.put(&[b'a'; 3 * PAGE]);
+    assert_eq!(guest.read_path(PathPtr(endless.0 + 100)), Err(Errno::ENAMETOOLONG));
+}
+
+#[test]
+fn memory_that_is_not_writable_stays_as_it_is() {
+    let guest = FakeGuest::default();
+    let at = guest.put_read_only(b"constant");
+    assert_eq!(guest.write(at, b"variable"), Err(Errno::EFAULT));
+    assert_eq!(guest.peek(at, 8), b"constant");
+    assert_eq!(guest.write(UserPtr(8), b"x"), Err(Errno::EFAULT));
+}

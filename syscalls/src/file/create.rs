@@ -1,0 +1,187 @@
+//! `mkdir(2)` and `mknod(2)`: names that come into being other than by an open.
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::stat::{Mode as Permissions, SFlag, mkdirat, mknodat};
+
+use super::SET_ID;
+use super::open::set_id_bits;
+use super::walk::{Parent, Umask, names_stay};
+use crate::args::{Device, DirFd, Mode, PathPtr};
+use crate::guest::Guest;
+use crate::reply::{Answer, Reply};
+use crate::table::Verdict::{self, Allow, Fail, Notify};
+use crate::table::{Check, Op, Test};
+
+crate::syscalls! {
+    /// Makes a directory.
+    /// Fails with `EPERM` when set-id bits are asked for.
+    mkdir(path: PathPtr, mode: Mode) File Judge Filter(MKDIR) {
+        ProtectedNames => EmulateSlow(mkdir) when MKDIR_JUDGED,
+    };
+    /// Makes a directory, relative to a directory.
+    /// Fails with `EPERM` when set-id bits are asked for.
+    mkdirat(dir: DirFd, path: PathPtr, mode: Mode) File Judge Filter(MKDIRAT) {
+        ProtectedNames => EmulateSlow(mkdir_at) when MKDIRAT_JUDGED,
+    };
+    /// Makes a file, FIFO, socket file or whiteout.
+    /// Fails with `EPERM` for devices and when set-id bits are asked for.
+    mknod(path: PathPtr, mode: Mode, device: Device) File Default Filter(MKNOD) {
+        ProtectedNames => EmulateSlow(mknod) when MKNOD_JUDGED,
+    };
+    /// Makes a file, FIFO, socket file or whiteout, relative to a directory.
+    /// Fails with `EPERM` for devices and when set-id bits are asked for.
+    mknodat(dir: DirFd, path: PathPtr, mode: Mode, device: Device) File Default Filter(MKNODAT) {
+        ProtectedNames => EmulateSlow(mknod_at) when MKNODAT_JUDGED,
+    };
+}
+
+const fn set_id(mode: usize) -> Check {
+    Check { all: if mode == 1 { SET_ID_1 } else { SET_ID_2 }, then: Fail(Errno::EPERM) }
+}
+const SET_ID_1: &[Test] = &[Test { arg: 1, op: Op::AnyOf(SET_ID) }];
+const SET_ID_2: &[Test] = &[Test { arg: 2, op: Op::AnyOf(SET_ID) }];
+const PLAIN_1: &[Test] = &[Test { arg: 1, op: Op::Masked { mask: SET_ID, value: 0 } }];
+const PLAIN_2: &[Test] = &[Test { arg: 2, op: Op::Masked { mask: SET_ID, value: 0 } }];
+
+const MKDIR: &[Check] = &[set_id(1)];
+const MKDIR_JUDGED: &[Check] = &[set_id(1), Check { all: PLAIN_1, then: Notify }];
+const MKDIRAT: &[Check] = &[set_id(2)];
+const MKDIRAT_JUDGED: &[Check] = &[set_id(2), Check { all: PLAIN_2, then: Notify }];
+
+const fn of_type(mode: usize, kind: u32) -> Test {
+    Test { arg: mode, op: Op::Masked { mask: libc::S_IFMT as u64, value: kind as u64 } }
+}
+
+/// What `mknod` may make, by the type in its mode; no type at all means a regular file. The device number counts for
+/// devices only, and the one that is harmless is 0:0, an overlay's mark for a deleted name.
+macro_rules! node_checks {
+    ($mode:literal, $then:ident) => {
+        &[
+            set_id($mode),
+            Check { all: &[of_type($mode, 0)], then: $then },
+            Check { all: &[of_type($mode, libc::S_IFREG)], then: $then },
+            Check { all: &[of_type($mode, libc::S_IFIFO)], then: $then },
+            Check { all: &[of_type($mode, libc::S_IFSOCK)], then: $then },
+            Check { all: &[of_type($mode, libc::S_IFCHR), Test { arg: $mode + 1, op: Op::Equal(0) }], then: $then },
+            Check { all: &[], then: REFUSED },
+        ]
+    };
+}
+const REFUSED: Verdict = Fail(Errno::EPERM);
+const MKNOD: &[Check] = node_checks!(1, Allow);
+const MKNOD_JUDGED: &[Check] = node_checks!(1, Notify);
+const MKNODAT: &[Check] = node_checks!(2, Allow);
+const MKNODAT_JUDGED: &[Check] = node_checks!(2, Notify);
+
+fn mkdir(guest: &dyn Guest, path: PathPtr, mode: Mode) -> Answer {
+    make_directory(guest, "mkdir", DirFd::CWD, path, mode)
+}
+
+fn mkdir_at(guest: &dyn Guest, dir: DirFd, path: PathPtr, mode: Mode) -> Answer {
+    make_directory(guest, "mkdirat", dir, path, mode)
+}
+
+fn mknod(guest: &dyn Guest, path: PathPtr, mode: Mode, device: Device) -> Answer {
+    make_node(guest, "mknod", DirFd::CWD, path, mode, device)
+}
+
+fn mknod_at(guest: &dyn Guest, dir: DirFd, path: PathPtr, mode: Mode, device: Device) -> Answer {
+    make_node(guest, "mknodat", dir, path, mode, device)
+}
+
+fn make_directory(guest: &dyn Guest, call: &'static str, at: DirFd, path: PathPtr, mode: Mode) -> Answer {
+    let path = guest.read_path(path)?;
+    let _names = names_stay();
+    let parent = Parent::find(guest, at, path.as_bytes())?;
+    parent.may_be_made(guest, call)?;
+    let _umask = Umask::of(guest)?;
+    mkdirat(&parent.dir, parent.as_given()?.as_c_str(), permissions(mode))?;
+    Ok(Reply::Return(0))
+}
+
+fn make_node(guest: &dyn Guest, call: &'static str, at: DirFd, path: PathPtr, mode: Mode, device: Device) -> Answer {
+    let path = guest.read_path(path)?;
+    let kind = SFlag::from_bits_truncate(mode.0) & SFlag::S_IFMT;
+    let device = match kind {
+        SFlag::S_IFBLK => return Err(Errno::EPERM),
+        SFlag::S_IFCHR if device.0 != 0 => return Err(Errno::EPERM),
+        _ => 0,
+    };
+    let _names = names_stay();
+    let parent = Parent::find(guest, at, path.as_bytes())?;
+    parent.may_be_made(guest, call)?;
+    let _umask = Umask::of(guest)?;
+    mknodat(&parent.dir, parent.as_given()?.as_c_str(), kind, permissions(mode), device)?;
+    Ok(Reply::Return(0))
+}
+
+fn permissions(mode: Mode) -> Permissions {
+    Permissions::from_bits_truncate(mode.0) - set_id_bits()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::file::trial::{CWD, DONE, Trial, verdict};
+    use crate::table::Feature::ProtectedNames;
+
+    #[test]
+    fn nodes_are_files_fifos_sockets_and_whiteouts() {
+        let device = 0x103;
+        for (features, allowed) in [(&[][..], Allow), (&[ProtectedNames], Notify)] {
+            for (mode, device, wanted) in [
+                (0o644, device, allowed),
+                (libc::S_IFREG | 0o644, 0, allowed),
+                (libc::S_IFIFO, device, allowed),
+                (libc::S_IFSOCK, 0, allowed),
+                (libc::S_IFCHR, 0, allowed),
+                (libc::S_IFCHR, device, REFUSED),
+                (libc::S_IFBLK, 0, REFUSED),
+                (libc::S_IFBLK, device, REFUSED),
+                (libc::S_IFDIR, 0, REFUSED),
+                (libc::S_IFREG | 0o4755, 0, REFUSED),
+                (0o2755, 0, REFUSED),
+            ] {
+                let mode = u64::from(mode) | 0xffff_0000_0000_0000;
+                assert_eq!(verdict("mknod", features, &[1, mode, device]), wanted, "{mode:o} {device}");
+                assert_eq!(verdict("mknodat", features, &[CWD, 1, mode, device]), wanted, "{mode:o} {device}");
+            }
+            assert_eq!(verdict("mkdir", features, &[1, 0o1777]), allowed);
+            assert_eq!(verdict("mkdirat", features, &[CWD, 1, 0o2777]), REFUSED);
+        }
+    }
+
+    #[test]
+    fn directories_may_lie_on_the_way_to_a_protected_name_but_not_be_it() {
+        let trial = Trial::new(&[".git/hooks"]);
+        symlink(".git", trial.root.join("alias")).unwrap();
+        assert_eq!(trial.errno("mkdir", &[trial.path(".git"), 0o777]), DONE);
+        assert_eq!(trial.mode(".git"), 0o755);
+        for path in [".git/hooks", ".git/hooks/", "alias/hooks", ".git/../.git/hooks"] {
+            assert_eq!(trial.errno("mkdirat", &[CWD, trial.path(path), 0o777]), Errno::EACCES, "{path}");
+            assert_eq!(trial.errno("mknod", &[trial.path(path), 0o644, 0]), Errno::EACCES, "{path}");
+        }
+        assert!(!trial.exists(".git/hooks"));
+        assert_eq!(trial.denied()[0], ("mkdirat", ".git/hooks".into()));
+        assert_eq!(trial.errno("mkdir", &[trial.path("new/"), 0o777]), DONE);
+    }
+
+    #[test]
+    fn errors_are_the_kernels_own() {
+        let trial = Trial::new(&["hidden"]);
+        fs::create_dir(trial.root.join("d")).unwrap();
+        for (path, wanted) in [("d", Errno::EEXIST), (".", Errno::EEXIST), ("..", Errno::EEXIST), ("/", Errno::EEXIST)]
+        {
+            assert_eq!(trial.errno("mkdir", &[trial.path(path), 0o777]), wanted, "{path}");
+        }
+        assert_eq!(trial.errno("mkdir", &[trial.path(""), 0o777]), Errno::ENOENT);
+        assert_eq!(trial.errno("mknod", &[trial.path("f/"), 0o644, 0]), Errno::ENOENT);
+        assert_eq!(trial.errno("mknod", &[trial.path("dev"), u64::from(libc::S_IFCHR), 0x103]), Errno::EPERM);
+        assert_eq!(trial.errno("mknod", &[trial.path("fifo"), u64::from(libc::S_IFIFO | 0o4666), 0]), DONE);
+        assert_eq!(trial.mode("fifo"), 0o644);
+    }
+}

@@ -1,0 +1,189 @@
+//! `link(2)` and `symlink(2)`: second names, and names that stand for others.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, ResolveFlag};
+use nix::libc;
+use nix::unistd::{linkat as kernels_linkat, symlinkat as kernels_symlinkat};
+
+use super::own::{self, Own};
+use super::walk::{Parent, Start, names_stay};
+use crate::args::{DirFd, Fd, Flags, PathPtr};
+use crate::guest::Guest;
+use crate::reply::{Answer, Reply};
+
+crate::syscalls! {
+    /// Gives a file a second name.
+    link(from: PathPtr, to: PathPtr) File Default Allow {
+        ProtectedNames => EmulateSlow(link),
+    };
+    /// Gives a file a second name, relative to directories.
+    linkat(from_dir: DirFd, from: PathPtr, to_dir: DirFd, to: PathPtr, flags: Flags) File Default Allow {
+        ProtectedNames => EmulateSlow(link_at),
+    };
+    /// Makes a symbolic link.
+    symlink(target: PathPtr, path: PathPtr) File Default Allow {
+        ProtectedNames => EmulateSlow(symlink),
+    };
+    /// Makes a symbolic link, relative to a directory.
+    symlinkat(target: PathPtr, dir: DirFd, path: PathPtr) File Default Allow {
+        ProtectedNames => EmulateSlow(symlink_at),
+    };
+}
+
+fn link(guest: &dyn Guest, from: PathPtr, to: PathPtr) -> Answer {
+    make_link(guest, "link", (DirFd::CWD, from), (DirFd::CWD, to), Flags(0))
+}
+
+fn link_at(guest: &dyn Guest, from_dir: DirFd, from: PathPtr, to_dir: DirFd, to: PathPtr, flags: Flags) -> Answer {
+    make_link(guest, "linkat", (from_dir, from), (to_dir, to), flags)
+}
+
+fn symlink(guest: &dyn Guest, target: PathPtr, path: PathPtr) -> Answer {
+    make_symlink(guest, "symlink", target, DirFd::CWD, path)
+}
+
+fn symlink_at(guest: &dyn Guest, target: PathPtr, dir: DirFd, path: PathPtr) -> Answer {
+    make_symlink(guest, "symlinkat", target, dir, path)
+}
+
+fn make_link(
+    guest: &dyn Guest,
+    call: &'static str,
+    from: (DirFd, PathPtr),
+    to: (DirFd, PathPtr),
+    flags: Flags,
+) -> Answer {
+    const KNOWN: u32 = (libc::AT_SYMLINK_FOLLOW | libc::AT_EMPTY_PATH).cast_unsigned();
+    if flags.0 & !KNOWN != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let source = guest.read_path(from.1)?;
+    let target = guest.read_path(to.1)?;
+
+    let _names = names_stay();
+    let source = find(guest, from.0, source.as_bytes(), flags)?;
+    let target = Parent::find(guest, to.0, target.as_bytes())?;
+    target.may_be_moved(guest, call)?;
+    let name = target.as_given()?;
+    match source {
+        Source::Name(parent) => {
+            kernels_linkat(&parent.dir, parent.as_given()?.as_c_str(), &target.dir, name.as_c_str(), AtFlags::empty())?;
+        }
+        Source::Object(object) => {
+            // Only through a descriptor's entry can an object without a name be given one.
+            let entry = object.as_raw_fd().to_string();
+            let follow = AtFlags::AT_SYMLINK_FOLLOW;
+            kernels_linkat(guest.descriptors()?, entry.as_str(), &target.dir, name.as_c_str(), follow)?;
+        }
+    }
+    Ok(Reply::Return(0))
+}
+
+/// What is to be linked.
+enum Source {
+    Name(Parent),
+    Object(OwnedFd),
+}
+
+fn find(guest: &dyn Guest, at: DirFd, path: &[u8], flags: Flags) -> Result<Source, Errno> {
+    let has = |flag: i32| flags.0 & flag.cast_unsigned() != 0;
+    if path.is_empty() && has(libc::AT_EMPTY_PATH) {
+        return if at == DirFd::CWD { Err(Errno::EPERM) } else { Ok(Source::Object(guest.duplicate(Fd(at.0))?)) };
+    }
+    // How a file opened with O_TMPFILE gets its name: by way of /proc/self/fd, following the link.
+    if let Some(Own::Object(object)) = own::translate(guest, path)? {
+        // The entry itself lies in another file system.
+        return if has(libc::AT_SYMLINK_FOLLOW) { Ok(Source::Object(object)) } else { Err(Errno::EXDEV) };
+    }
+    if has(libc::AT_SYMLINK_FOLLOW) {
+        return Ok(Source::Object(Start::of(guest, at, path)?.object(OFlag::empty(), ResolveFlag::empty())?));
+    }
+    Ok(Source::Name(Parent::find(guest, at, path)?))
+}
+
+fn make_symlink(guest: &dyn Guest, call: &'static str, target: PathPtr, dir: DirFd, path: PathPtr) -> Answer {
+    let target = guest.read_path(target)?;
+    let path = guest.read_path(path)?;
+    if target.is_empty() {
+        return Err(Errno::ENOENT);
+    }
+    let _names = names_stay();
+    let parent = Parent::find(guest, dir, path.as_bytes())?;
+    // A link in the place of a directory above a protected name would move that name to where it leads.
+    parent.may_be_moved(guest, call)?;
+    kernels_symlinkat(target.as_c_str(), &parent.dir, parent.as_given()?.as_c_str())?;
+    Ok(Reply::Return(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink as make};
+
+    use nix::fcntl::open;
+    use nix::sys::stat::Mode;
+
+    use super::*;
+    use crate::file::trial::{CWD, DONE, Trial};
+
+    const FOLLOW: u64 = libc::AT_SYMLINK_FOLLOW as u64;
+    const EMPTY: u64 = libc::AT_EMPTY_PATH as u64;
+
+    fn linked(trial: &Trial, from: &str, to: &str, flags: u64) -> Errno {
+        trial.errno("linkat", &[CWD, trial.path(from), CWD, trial.path(to), flags])
+    }
+
+    #[test]
+    fn no_link_takes_a_protected_name_or_leads_to_one() {
+        let trial = Trial::new(&["w/.git/hooks"]);
+        fs::create_dir_all(trial.root.join("w/evil")).unwrap();
+        trial.write("w/file", "");
+        for to in ["w/.git/hooks", "w/.git"] {
+            // Without the directory, what is beneath it is out of reach anyway.
+            let wanted = if trial.exists("w/.git") || to == "w/.git" { Errno::EACCES } else { Errno::ENOENT };
+            assert_eq!(trial.errno("symlink", &[trial.path("evil"), trial.path(to)]), wanted, "{to}");
+            assert_eq!(linked(&trial, "w/file", to, 0), wanted, "{to}");
+        }
+        fs::create_dir(trial.root.join("w/.git")).unwrap();
+        assert_eq!(trial.errno("link", &[trial.path("w/file"), trial.path("w/.git/hooks")]), Errno::EACCES);
+        assert_eq!(linked(&trial, "w/file", "w/.git/hooks", FOLLOW), Errno::EACCES);
+        let args = [trial.path("evil"), CWD, trial.path("w/.git/hooks")];
+        assert_eq!(trial.errno("symlinkat", &args), Errno::EACCES);
+        assert!(!trial.exists("w/.git/hooks"));
+    }
+
+    #[test]
+    fn links_are_made_as_the_kernel_would() {
+        let trial = Trial::new(&["hidden"]);
+        trial.write("file", "");
+        make("file", trial.root.join("link")).unwrap();
+        assert_eq!(linked(&trial, "link", "itself", 0), DONE);
+        assert_eq!(linked(&trial, "link", "target", FOLLOW), DONE);
+        assert!(trial.root.join("itself").symlink_metadata().unwrap().is_symlink());
+        let number = |name: &str| trial.root.join(name).symlink_metadata().unwrap().ino();
+        assert_eq!(number("target"), number("file"));
+        assert_eq!(linked(&trial, "file", "target", 0), Errno::EEXIST);
+        assert_eq!(linked(&trial, "file", "new/", 0), Errno::ENOENT);
+        assert_eq!(linked(&trial, "nothing", "new", 0), Errno::ENOENT);
+        assert_eq!(linked(&trial, ".", "new", FOLLOW), Errno::EPERM);
+        assert_eq!(linked(&trial, "file", "new", 1 << 20), Errno::EINVAL);
+        assert_eq!(trial.errno("symlink", &[trial.path("any\u{7f}where"), trial.path("s")]), DONE);
+        assert_eq!(trial.errno("symlink", &[trial.path(""), trial.path("t")]), Errno::ENOENT);
+    }
+
+    #[test]
+    fn a_file_without_a_name_gets_one() {
+        let mut trial = Trial::new(&["hidden"]);
+        let make = || open(&trial.root, OFlag::O_TMPFILE | OFlag::O_RDWR, Mode::from_bits_truncate(0o600)).unwrap();
+        let (first, second) = (make(), make());
+        trial.guest.files.extend([(3, first), (4, second)]);
+        assert_eq!(linked(&trial, "/proc/self/fd/3", "hidden", FOLLOW), Errno::EACCES);
+        assert_eq!(linked(&trial, "/proc/self/fd/3", "a", FOLLOW), DONE);
+        assert_eq!(linked(&trial, "/proc/self/fd/3", "b", 0), Errno::EXDEV);
+        assert_eq!(trial.errno("linkat", &[4, trial.path(""), CWD, trial.path("c"), EMPTY]), DONE);
+        assert_eq!(trial.errno("linkat", &[9, trial.path(""), CWD, trial.path("d"), EMPTY]), Errno::EBADF);
+        assert!(trial.exists("a") && trial.exists("c") && !trial.exists("b") && !trial.exists("hidden"));
+    }
+}

@@ -1,0 +1,129 @@
+//! `rename(2)`: names that move.
+//!
+//! A protected name stays absent only if nothing is moved onto it, into it, or onto a directory above it, and if no
+//! directory above it is moved away to be changed elsewhere and put back. In an exchange both ends are both.
+
+use nix::errno::Errno;
+use nix::fcntl::{RenameFlags, renameat2 as kernels_renameat2};
+
+use super::walk::{Parent, names_move};
+use crate::args::{DirFd, Flags, PathPtr};
+use crate::guest::Guest;
+use crate::reply::{Answer, Reply};
+
+crate::syscalls! {
+    /// Renames a file.
+    rename(from: PathPtr, to: PathPtr) File Judge Allow {
+        ProtectedNames => EmulateSlow(rename),
+    };
+    /// Renames a file, relative to directories.
+    renameat(from_dir: DirFd, from: PathPtr, to_dir: DirFd, to: PathPtr) File Judge Allow {
+        ProtectedNames => EmulateSlow(rename_at),
+    };
+    /// Renames a file or exchanges two, relative to directories.
+    renameat2(from_dir: DirFd, from: PathPtr, to_dir: DirFd, to: PathPtr, flags: Flags) File Judge Allow {
+        ProtectedNames => EmulateSlow(rename_at_2),
+    };
+}
+
+fn rename(guest: &dyn Guest, from: PathPtr, to: PathPtr) -> Answer {
+    move_name(guest, "rename", (DirFd::CWD, from), (DirFd::CWD, to), Flags(0))
+}
+
+fn rename_at(guest: &dyn Guest, from_dir: DirFd, from: PathPtr, to_dir: DirFd, to: PathPtr) -> Answer {
+    move_name(guest, "renameat", (from_dir, from), (to_dir, to), Flags(0))
+}
+
+fn rename_at_2(guest: &dyn Guest, from_dir: DirFd, from: PathPtr, to_dir: DirFd, to: PathPtr, flags: Flags) -> Answer {
+    move_name(guest, "renameat2", (from_dir, from), (to_dir, to), flags)
+}
+
+fn move_name(
+    guest: &dyn Guest,
+    call: &'static str,
+    from: (DirFd, PathPtr),
+    to: (DirFd, PathPtr),
+    flags: Flags,
+) -> Answer {
+    let flags = RenameFlags::from_bits(flags.0).ok_or(Errno::EINVAL)?;
+    let source = guest.read_path(from.1)?;
+    let target = guest.read_path(to.1)?;
+
+    let _names = names_move();
+    let source = Parent::find(guest, from.0, source.as_bytes())?;
+    let target = Parent::find(guest, to.0, target.as_bytes())?;
+    source.may_be_moved(guest, call)?;
+    target.may_be_moved(guest, call)?;
+    let (from, to) = (source.as_given()?, target.as_given()?);
+    kernels_renameat2(&source.dir, from.as_c_str(), &target.dir, to.as_c_str(), flags)?;
+    Ok(Reply::Return(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use nix::libc;
+
+    use super::*;
+    use crate::file::trial::{CWD, DONE, Trial};
+
+    fn at(trial: &Trial, from: &str, to: &str, flags: u32) -> Errno {
+        trial.errno("renameat2", &[CWD, trial.path(from), CWD, trial.path(to), flags.into()])
+    }
+
+    fn tree() -> Trial {
+        let trial = Trial::new(&["w/.git/hooks/x"]);
+        fs::create_dir_all(trial.root.join("w/.git/hooks")).unwrap();
+        fs::create_dir_all(trial.root.join("w/evil/hooks")).unwrap();
+        trial.write("w/evil/hooks/x", "");
+        trial.write("w/file", "");
+        trial
+    }
+
+    #[test]
+    fn nothing_moves_onto_a_protected_name_or_what_leads_to_it() {
+        let trial = tree();
+        let exchange = libc::RENAME_EXCHANGE;
+        for (from, to) in [
+            ("w/file", "w/.git/hooks/x"),
+            ("w/.git", "w/git"),
+            ("w/.git/hooks", "w/h"),
+            ("w", "v"),
+            ("w/evil", "w/.git"),
+            ("w/evil/hooks", "w/.git/hooks"),
+            ("w/evil/../.git", "w/git"),
+        ] {
+            assert_eq!(at(&trial, from, to, 0), Errno::EACCES, "{from} to {to}");
+            assert_eq!(trial.errno("rename", &[trial.path(from), trial.path(to)]), Errno::EACCES);
+            assert_eq!(trial.errno("renameat", &[CWD, trial.path(from), CWD, trial.path(to)]), Errno::EACCES);
+            assert_eq!(at(&trial, from, to, libc::RENAME_NOREPLACE), Errno::EACCES, "{from} to {to}");
+            assert_eq!(at(&trial, from, to, exchange), Errno::EACCES, "{from} with {to}");
+            assert_eq!(at(&trial, to, from, exchange), Errno::EACCES, "{to} with {from}");
+        }
+        assert!(trial.exists("w/.git/hooks") && !trial.exists("w/.git/hooks/x"));
+        assert!(trial.denied().iter().any(|(call, what)| *call == "renameat2" && what == "w/.git/hooks/x"));
+    }
+
+    #[test]
+    fn an_absent_directory_cannot_be_moved_in_ready_made() {
+        let trial = Trial::new(&["w/.git/hooks/x"]);
+        fs::create_dir_all(trial.root.join("w/evil/hooks")).unwrap();
+        assert_eq!(at(&trial, "w/evil", "w/.git", 0), Errno::EACCES);
+        assert_eq!(at(&trial, "w/evil", "w/.git/", 0), Errno::EACCES);
+        assert!(!trial.exists("w/.git"));
+    }
+
+    #[test]
+    fn other_names_move_as_ever() {
+        let trial = tree();
+        assert_eq!(at(&trial, "w/file", "w/.git/config", 0), DONE);
+        assert!(trial.exists("w/.git/config"));
+        assert_eq!(at(&trial, "w/evil", "w/.git-evil", 0), DONE);
+        assert_eq!(at(&trial, "w/.git/config", "w/.git-evil", libc::RENAME_NOREPLACE), Errno::EEXIST);
+        assert_eq!(at(&trial, "w/.git/config", "w/.git-evil", 1 << 20), Errno::EINVAL);
+        assert_eq!(at(&trial, "w/.git-evil/.", "w/y", 0), Errno::EBUSY);
+        assert_eq!(at(&trial, "w/nothing", "w/y", 0), Errno::ENOENT);
+        assert!(trial.denied().is_empty());
+    }
+}

@@ -1,0 +1,202 @@
+//! Walks a guest's path up to its last component, so that a name can be judged and acted upon without a second look.
+//!
+//! A path that is judged and then walked again may have come to mean something else in between. Here the directory is
+//! pinned by a descriptor, the policy is asked about that directory's own path, and the call is made on the descriptor
+//! with a name of one component, which no symlink can redirect. The supervisor lives in the guest's view, so the kernel
+//! resolves `..`, mounts and absolute links for it as it would for the guest; only `/proc/self` and its relatives mean
+//! somebody else, and are translated in [`own`](super::own).
+//!
+//! Threads that run these handlers have a working directory and a umask of their own (`unshare(CLONE_FS)` at their
+//! start; [`dispatch::Handler::EmulateSlow`](crate::dispatch::Handler::EmulateSlow) runs on such threads only).
+
+use std::ffi::{CString, OsStr};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::{Mode, umask};
+
+use super::own::{self, Own};
+use crate::args::DirFd;
+use crate::guest::{Denial, Guest};
+use crate::rules::Standing;
+
+/// How many symlinks one path may lead through, as in the kernel.
+pub(crate) const MAX_LINKS: usize = 40;
+
+/// Held for reading while a name is judged and made, for writing while one is moved. Under rules about names every
+/// rename of the sandbox comes through here, so no directory changes its path between the judgement and the act.
+static NAMES: RwLock<()> = RwLock::new(());
+
+/// Keeps directories where they are while a name is judged and made. Nothing that can sleep for long may be done meanwhile.
+pub(crate) fn names_stay() -> RwLockReadGuard<'static, ()> {
+    NAMES.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The right to move names, alone.
+pub(crate) fn names_move() -> RwLockWriteGuard<'static, ()> {
+    NAMES.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The guest's umask on this thread, until dropped. The kernel applies it, so that default ACLs replace it as they should.
+pub(crate) struct Umask(Mode);
+
+impl Umask {
+    /// Takes over the umask of the calling task.
+    pub(crate) fn of(guest: &dyn Guest) -> Result<Self, Errno> {
+        Ok(Self(umask(Mode::from_bits_truncate(guest.umask()? & 0o777))))
+    }
+}
+
+impl Drop for Umask {
+    fn drop(&mut self) {
+        umask(self.0);
+    }
+}
+
+/// Where a walk begins, and what is left of the path from there.
+#[derive(Debug)]
+pub(crate) struct Start {
+    /// `None`: the root.
+    dir: Option<OwnedFd>,
+    rest: Vec<u8>,
+}
+
+impl Start {
+    /// Where the guest's `path` begins; paths by way of its own `/proc` entries begin behind them.
+    pub(crate) fn of(guest: &dyn Guest, at: DirFd, path: &[u8]) -> Result<Self, Errno> {
+        Self::new(guest, path, || guest.directory(at))
+    }
+
+    /// Where `path` begins when it was found in the directory `dir`, as the target of a link is.
+    pub(crate) fn in_directory(guest: &dyn Guest, dir: OwnedFd, path: &[u8]) -> Result<Self, Errno> {
+        Self::new(guest, path, || Ok(dir))
+    }
+
+    fn new(guest: &dyn Guest, path: &[u8], relative: impl FnOnce() -> Result<OwnedFd, Errno>) -> Result<Self, Errno> {
+        Ok(match own::translate(guest, path)? {
+            Some(Own::Below(dir, rest)) => Self { dir: Some(dir), rest },
+            Some(Own::Object(_)) => return Err(Errno::ENOTDIR),
+            None if path.starts_with(b"/") => Self { dir: None, rest: path.to_vec() },
+            // The kernel looks at the directory only after it found the path not to be empty.
+            None if path.is_empty() => return Err(Errno::ENOENT),
+            None => Self { dir: Some(relative()?), rest: path.to_vec() },
+        })
+    }
+
+    /// Exactly `path` from exactly `dir`, as `RESOLVE_IN_ROOT` and `RESOLVE_BENEATH` want it.
+    pub(crate) fn exactly(dir: OwnedFd, path: &[u8]) -> Self {
+        Self { dir: Some(dir), rest: path.to_vec() }
+    }
+
+    /// Opens what is left of the path, as an object and without opening the file.
+    pub(crate) fn object(&self, flags: OFlag, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
+        look(&self.from()?, &self.rest, flags, resolve)
+    }
+
+    /// The directory that the walk begins in.
+    pub(crate) fn from(&self) -> Result<OwnedFd, Errno> {
+        match &self.dir {
+            Some(dir) => dir.try_clone().map_err(|_| Errno::EMFILE),
+            None => open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()),
+        }
+    }
+}
+
+/// A name and the directory it is in, pinned.
+#[derive(Debug)]
+pub(crate) struct Parent {
+    /// The directory.
+    pub(crate) dir: OwnedFd,
+    /// The last component; `.` for the root itself.
+    pub(crate) name: CString,
+    /// Whether the path ended with a slash.
+    pub(crate) slash: bool,
+}
+
+impl Parent {
+    /// Walks to the directory of the guest's `path`.
+    pub(crate) fn find(guest: &dyn Guest, at: DirFd, path: &[u8]) -> Result<Self, Errno> {
+        Self::below(&Start::of(guest, at, path)?, ResolveFlag::empty())
+    }
+
+    /// Walks to the directory of what is left of a path.
+    pub(crate) fn below(start: &Start, resolve: ResolveFlag) -> Result<Self, Errno> {
+        let path = start.rest.as_slice();
+        if path.is_empty() {
+            return Err(Errno::ENOENT);
+        }
+        let bare = path.len() - path.iter().rev().take_while(|byte| **byte == b'/').count();
+        let slash = bare < path.len();
+        let cut = path[..bare].iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+        let (above, name) = if bare == 0 { (path, b".".as_slice()) } else { (&path[..cut], &path[cut..bare]) };
+        let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
+        let dir =
+            if above.is_empty() { start.from()? } else { look(&start.from()?, above, OFlag::O_DIRECTORY, resolve)? };
+        Ok(Self { dir, name, slash })
+    }
+
+    /// The last component as the guest wrote it. The kernel tells apart names with a slash behind them, and never
+    /// follows them in calls that make, move or remove a name.
+    pub(crate) fn as_given(&self) -> Result<CString, Errno> {
+        let mut name = self.name.as_bytes().to_vec();
+        if self.slash {
+            name.push(b'/');
+        }
+        CString::new(name).map_err(|_| Errno::EINVAL)
+    }
+
+    /// True for `.` and `..`, which name no entry of the directory.
+    pub(crate) fn is_dots(&self) -> bool {
+        matches!(self.name.as_bytes(), b"." | b"..")
+    }
+
+    /// Its path in the view.
+    pub(crate) fn path(&self, guest: &dyn Guest) -> Result<PathBuf, Errno> {
+        Ok(guest.path_of(&self.dir)?.join(OsStr::from_bytes(self.name.as_bytes())))
+    }
+
+    /// The object of this name, itself and not what it may link to.
+    pub(crate) fn object(&self, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
+        look(&self.dir, self.name.as_bytes(), OFlag::O_NOFOLLOW, resolve)
+    }
+
+    /// Fails with `EACCES` where this name must not come into being.
+    pub(crate) fn may_be_made(&self, guest: &dyn Guest, call: &'static str) -> Result<(), Errno> {
+        self.judge(guest, call, &[Standing::Protected])
+    }
+
+    /// Fails with `EACCES` where this name must not come into being, or stands for what lies beneath it: a directory on
+    /// the way to a protected name may not be moved away, and nothing with contents of its own may take its place.
+    pub(crate) fn may_be_moved(&self, guest: &dyn Guest, call: &'static str) -> Result<(), Errno> {
+        self.judge(guest, call, &[Standing::Protected, Standing::Ancestor])
+    }
+
+    fn judge(&self, guest: &dyn Guest, call: &'static str, refused: &[Standing]) -> Result<(), Errno> {
+        // `.` and `..` exist already; the kernel refuses to make or move them.
+        if guest.rules().protected.is_empty() || self.is_dots() {
+            return Ok(());
+        }
+        let path = self.path(guest)?;
+        if !refused.contains(&guest.rules().standing(&path)) {
+            return Ok(());
+        }
+        guest.record(Denial { call, what: shown(&path), remedy: "the policy hides this name".into() });
+        Err(Errno::EACCES)
+    }
+}
+
+/// A path for a report.
+pub(crate) fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Opens `path` as an object (`O_PATH`), never through a magic link: those would be the supervisor's own.
+fn look(from: &OwnedFd, path: &[u8], flags: OFlag, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let how = OpenHow::new().flags(flags).resolve(resolve | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    openat2(from, OsStr::from_bytes(path), how)
+}

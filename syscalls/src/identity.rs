@@ -1,0 +1,110 @@
+//! Users, groups, capabilities, and confining oneself further.
+//!
+//! The guest has no capability and its user namespace maps its own ids only, so the kernel already refuses every change
+//! that would mean something. A guest may confine itself further with seccomp and Landlock.
+
+use nix::errno::Errno;
+
+use crate::table::{Check, Op, Test, Verdict};
+
+/// `PR_SET_MM` rewrites what `/proc/pid` says of a process's own memory and executable.
+const PRCTL: &[Check] = &[Check { all: &[Test { arg: 0, op: Op::Equal(35) }], then: Verdict::Fail(Errno::EPERM) }];
+
+const fn not(persona: u64) -> Test {
+    Test { arg: 0, op: Op::NotEqual(persona) }
+}
+
+/// `PER_LINUX`, `PER_LINUX32` and `UNAME26` of either, each with or without `ADDR_NO_RANDOMIZE` (debuggers), and asking.
+/// The rest (`READ_IMPLIES_EXEC`, `MMAP_PAGE_ZERO` ...) takes protections away.
+const PERSONALITY: &[Check] = &[Check {
+    all: &[
+        not(0xFFFF_FFFF),
+        not(0),
+        not(0x0004_0000),
+        not(8),
+        not(0x0004_0008),
+        not(0x0002_0000),
+        not(0x0006_0000),
+        not(0x0002_0008),
+        not(0x0006_0008),
+    ],
+    then: Verdict::Fail(Errno::EPERM),
+}];
+
+crate::syscalls! {
+    /// Returns the real user id.
+    getuid() Identity Judge Allow;
+    /// Returns the effective user id.
+    geteuid() Identity Judge Allow;
+    /// Returns the real group id.
+    getgid() Identity Judge Allow;
+    /// Returns the effective group id.
+    getegid() Identity Judge Allow;
+    /// Returns the three user ids.
+    getresuid(real: UserPtr, effective: UserPtr, saved: UserPtr) Identity Judge Allow;
+    /// Returns the three group ids.
+    getresgid(real: UserPtr, effective: UserPtr, saved: UserPtr) Identity Judge Allow;
+    /// Returns the supplementary groups.
+    getgroups(count: Int, groups: UserPtr) Identity Judge Allow;
+    /// Sets the user id; the kernel refuses ids that the sandbox does not map.
+    setuid(user: Id) Identity Default Allow;
+    /// Sets the group id; the kernel refuses ids that the sandbox does not map.
+    setgid(group: Id) Identity Default Allow;
+    /// Sets the real and effective user ids; the kernel refuses ids that the sandbox does not map.
+    setreuid(real: Id, effective: Id) Identity Default Allow;
+    /// Sets the real and effective group ids; the kernel refuses ids that the sandbox does not map.
+    setregid(real: Id, effective: Id) Identity Default Allow;
+    /// Sets the three user ids; the kernel refuses ids that the sandbox does not map.
+    setresuid(real: Id, effective: Id, saved: Id) Identity Default Allow;
+    /// Sets the three group ids; the kernel refuses ids that the sandbox does not map.
+    setresgid(real: Id, effective: Id, saved: Id) Identity Default Allow;
+    /// Sets the user id that files are accessed with.
+    setfsuid(user: Id) Identity Default Allow;
+    /// Sets the group id that files are accessed with.
+    setfsgid(group: Id) Identity Default Allow;
+    /// Sets the supplementary groups; the kernel refuses it to a guest without capabilities.
+    setgroups(count: Int, groups: UserPtr) Identity Default Allow;
+    /// Reads capabilities.
+    capget(header: UserPtr, data: UserPtr) Identity Default Allow;
+    /// Sets capabilities; none can be gained.
+    capset(header: UserPtr, data: UserPtr) Identity Default Allow;
+    /// Reads and changes properties of the calling process.
+    /// `PR_SET_MM` fails with `EPERM`: it falsifies what other processes read of the caller in `/proc`.
+    prctl(option: Int, a: Word, b: Word, c: Word, d: Word) Process Judge Filter(PRCTL);
+    /// Chooses the execution domain.
+    /// Domains that take protections away fail with `EPERM`; disabling address randomisation (debuggers) is allowed.
+    personality(persona: Uint) Process Default Filter(PERSONALITY);
+    /// Confines the caller further by a filter of its own.
+    /// A filter with a listener fails with `EBUSY`: the sentry has the only one.
+    seccomp(operation: Uint, flags: Flags, arguments: UserPtr) Identity Default Allow;
+    /// Makes a set of Landlock rules.
+    landlock_create_ruleset(attributes: UserPtr, size: Size, flags: Flags) Identity Default Allow;
+    /// Adds a Landlock rule.
+    landlock_add_rule(ruleset: Fd, kind: Uint, rule: UserPtr, flags: Flags) Identity Default Allow;
+    /// Confines the caller further by Landlock rules.
+    landlock_restrict_self(ruleset: Fd, flags: Flags) Identity Default Allow;
+    /// Reads attributes of security modules; newer than the table's last review, fails with `ENOSYS`.
+    lsm_get_self_attr(attribute: Uint, context: UserPtr, size: UserPtr, flags: Flags) Identity Compat Errno(ENOSYS);
+    /// Sets attributes of security modules; newer than the table's last review, fails with `ENOSYS`.
+    lsm_set_self_attr(attribute: Uint, context: UserPtr, size: Uint, flags: Flags) Identity Compat Errno(ENOSYS);
+    /// Lists security modules; newer than the table's last review, fails with `ENOSYS`.
+    lsm_list_modules(ids: UserPtr, size: UserPtr, flags: Flags) Identity Compat Errno(ENOSYS);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::find;
+
+    #[test]
+    fn only_harmless_personalities_pass() {
+        let row = find("personality").expect("there is a row");
+        let verdict = |persona: u64| row.route.verdict(row.parameters, &[persona, 0, 0, 0, 0, 0]);
+        for harmless in [0, 8, 0x20000, 0x20008, 0x40000, 0xFFFF_FFFF, u64::MAX, 0xDEAD_0000_0000_0000] {
+            assert_eq!(verdict(harmless), Verdict::Allow, "{harmless:#x}");
+        }
+        for harmful in [0x0040_0000, 0x0010_0000, 1, 0xFFFF_FFFE] {
+            assert_eq!(verdict(harmful), Verdict::Fail(Errno::EPERM), "{harmful:#x}");
+        }
+    }
+}

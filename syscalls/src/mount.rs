@@ -1,0 +1,175 @@
+//! Mounts and roots.
+//!
+//! The view is built before the program runs and does not change after. Mounting is refused by the sentry rather than by
+//! the filter, so that the user reads what the program wanted and how to give it at start. The newer calls, which take a
+//! mount apart into descriptors, do not exist here; programs fall back to `mount`.
+
+use std::ffi::CString;
+
+use nix::errno::Errno;
+use nix::mount::MsFlags;
+
+use crate::args::{Flags, PathPtr, UserPtr, Word};
+use crate::guest::{Denial, Guest};
+use crate::reply::Answer;
+
+crate::syscalls! {
+    /// Mounts a file system, or moves, binds or changes a mount: refused with `EPERM` and reported.
+    /// Limit: a target that does not exist is `EPERM` too, not `ENOENT`.
+    mount(source: PathPtr, target: PathPtr, kind: PathPtr, flags: Word, data: UserPtr) Mount Default Emulate(mount);
+    /// Unmounts: refused with `EPERM` and reported.
+    /// Limit: a target that is not mounted is `EPERM` too, not `EINVAL`.
+    umount2(target: PathPtr, flags: Flags) Mount Default Emulate(umount2);
+    /// Exchanges the root of the mount namespace: refused with `EPERM` and reported.
+    /// Limit: a root that does not exist is `EPERM` too, not `ENOENT`.
+    pivot_root(new: PathPtr, old: PathPtr) Mount Compat Emulate(pivot_root);
+    /// Changes the root of the caller: refused with `EPERM` and reported.
+    /// Limit: a root that does not exist is `EPERM` too, not `ENOENT`.
+    chroot(root: PathPtr) Mount Default Emulate(chroot);
+    /// Describes a mount of the view.
+    statmount(request: UserPtr, buffer: UserPtr, size: Size, flags: Flags) Mount Default Allow;
+    /// Lists the mounts of the view.
+    listmount(request: UserPtr, ids: UserPtr, count: Size, flags: Flags) Mount Default Allow;
+    /// Picks a mount as a descriptor; fails with `ENOSYS`, and programs fall back to `mount`.
+    open_tree(at: DirFd, path: PathPtr, flags: Flags) Mount Compat Errno(ENOSYS);
+    /// Picks a mount as a descriptor and changes it; fails with `ENOSYS`, and programs fall back to `mount`.
+    open_tree_attr(at: DirFd, path: PathPtr, flags: Flags, attributes: UserPtr, size: Size) Mount Compat Errno(ENOSYS);
+    /// Puts a mount somewhere; fails with `ENOSYS`, and programs fall back to `mount`.
+    move_mount(from: DirFd, from_path: PathPtr, to: DirFd, to_path: PathPtr, flags: Flags)
+        Mount Compat Errno(ENOSYS);
+    /// Begins to configure a file system; fails with `ENOSYS`, and programs fall back to `mount`.
+    fsopen(kind: UserPtr, flags: Flags) Mount Compat Errno(ENOSYS);
+    /// Configures a file system; fails with `ENOSYS`, and programs fall back to `mount`.
+    fsconfig(context: Fd, command: Uint, key: UserPtr, value: UserPtr, extra: Int) Mount Compat Errno(ENOSYS);
+    /// Makes a mount of a configured file system; fails with `ENOSYS`, and programs fall back to `mount`.
+    fsmount(context: Fd, flags: Flags, attributes: Uint) Mount Compat Errno(ENOSYS);
+    /// Picks a file system to reconfigure; fails with `ENOSYS`, and programs fall back to `mount`.
+    fspick(at: DirFd, path: PathPtr, flags: Flags) Mount Compat Errno(ENOSYS);
+    /// Changes the attributes of mounts; fails with `ENOSYS`, and programs fall back to `mount`.
+    mount_setattr(at: DirFd, path: PathPtr, flags: Flags, attributes: UserPtr, size: Size)
+        Mount Compat Errno(ENOSYS);
+    /// Described a mounted file system by device number; superseded by `statfs`, fails with `ENOSYS`.
+    ustat(device: Device, buffer: UserPtr) Mount Compat Errno(ENOSYS);
+    /// Listed kinds of file systems; superseded by `/proc/filesystems`, fails with `ENOSYS`.
+    sysfs(option: Int, a: Word, b: Word) Mount Compat Errno(ENOSYS);
+}
+
+fn mount(guest: &dyn Guest, source: PathPtr, target: PathPtr, kind: PathPtr, flags: Word, _data: UserPtr) -> Answer {
+    let kind = read_optional(guest, kind)?;
+    let source = read_optional(guest, source)?;
+    let target = shown(&guest.read_path(target)?);
+
+    // In the order in which the kernel decides what kind of request it is: the first of these flags wins.
+    // Bits that mean nothing are dropped here; the kernel ignores them too.
+    let flags = MsFlags::from_bits_truncate(flags.0);
+    let propagation = MsFlags::MS_SHARED | MsFlags::MS_PRIVATE | MsFlags::MS_SLAVE | MsFlags::MS_UNBINDABLE;
+    let (what, remedy) = if flags.contains(MsFlags::MS_REMOUNT) {
+        (format!("with other flags on {target}"), format!("choose at start with --read {target} or --write {target}"))
+    } else if flags.contains(MsFlags::MS_BIND) {
+        (format!("{} on {target}", shown(&source)), format!("show it at start with --volume {}:{target}", shown(&source)))
+    } else if flags.intersects(propagation) {
+        (format!("with other propagation on {target}"), "the sandbox's mounts do not change after the start".into())
+    } else if flags.contains(MsFlags::MS_MOVE) {
+        (format!("moved from {} to {target}", shown(&source)), "the sandbox's mounts do not change after the start".into())
+    } else if kind.as_bytes() == b"tmpfs" {
+        (format!("tmpfs on {target}"), format!("make it at start with --tmpfs {target}"))
+    } else {
+        let (kind, source) = (shown(&kind), shown(&source));
+        (format!("{kind} on {target}"), format!("mount {source} outside and show it with --volume HOST:{target}"))
+    };
+    deny(guest, "mount", what, remedy)
+}
+
+fn umount2(guest: &dyn Guest, target: PathPtr, _flags: Flags) -> Answer {
+    let target = shown(&guest.read_path(target)?);
+    deny(guest, "umount2", target, "the sandbox's mounts do not change after the start".into())
+}
+
+fn pivot_root(guest: &dyn Guest, new: PathPtr, old: PathPtr) -> Answer {
+    let new = shown(&guest.read_path(new)?);
+    guest.read_path(old)?;
+    let remedy = format!("choose another root at start with --root {new}");
+    deny(guest, "pivot_root", format!("to {new}"), remedy)
+}
+
+fn chroot(guest: &dyn Guest, root: PathPtr) -> Answer {
+    let root = shown(&guest.read_path(root)?);
+    let remedy = format!("choose another root at start with --root {root}");
+    deny(guest, "chroot", format!("to {root}"), remedy)
+}
+
+fn deny(guest: &dyn Guest, call: &'static str, what: String, remedy: String) -> Answer {
+    guest.record(Denial { call, what, remedy: remedy.into() });
+    Err(Errno::EPERM)
+}
+
+/// A string that may be left out.
+fn read_optional(guest: &dyn Guest, at: PathPtr) -> Result<CString, Errno> {
+    if UserPtr::from(at).is_null() { Ok(CString::default()) } else { guest.read_path(at) }
+}
+
+fn shown(text: &CString) -> String {
+    text.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::FakeGuest;
+
+    const NOTHING: PathPtr = PathPtr(0);
+    const WILD: PathPtr = PathPtr(8);
+
+    /// Makes a mount call and returns what was recorded of it.
+    fn denied(source: &str, target: &str, kind: Option<&str>, flags: MsFlags) -> Denial {
+        let guest = FakeGuest::default();
+        let kind = kind.map_or(NOTHING, |kind| guest.put_path(kind));
+        let flags = Word(flags.bits().cast_unsigned());
+        let answer = mount(&guest, guest.put_path(source), guest.put_path(target), kind, flags, UserPtr(0));
+        assert_eq!(answer.expect_err("mounting is refused"), Errno::EPERM);
+        guest.denials().remove(0)
+    }
+
+    #[test]
+    fn each_kind_of_mount_is_named_with_its_remedy() {
+        let scratch = denied("none", "/mnt", Some("tmpfs"), MsFlags::MS_NOSUID);
+        assert_eq!((scratch.call, scratch.what.as_str()), ("mount", "tmpfs on /mnt"));
+        assert_eq!(scratch.remedy, "make it at start with --tmpfs /mnt");
+
+        let bind = denied("/srv", "/mnt", None, MsFlags::MS_BIND | MsFlags::MS_REC);
+        assert_eq!(bind.what, "/srv on /mnt");
+        assert_eq!(bind.remedy, "show it at start with --volume /srv:/mnt");
+
+        let remount = denied("", "/usr", None, MsFlags::MS_REMOUNT | MsFlags::MS_BIND);
+        assert_eq!(remount.what, "with other flags on /usr");
+        assert_eq!(denied("", "/", None, MsFlags::MS_PRIVATE | MsFlags::MS_REC).what, "with other propagation on /");
+        assert_eq!(denied("/a", "/b", None, MsFlags::MS_MOVE).what, "moved from /a to /b");
+        assert_eq!(denied("/dev/sda1", "/mnt", Some("ext4"), MsFlags::empty()).what, "ext4 on /mnt");
+    }
+
+    #[test]
+    fn roots_stay_where_they_are() {
+        let guest = FakeGuest::default();
+        let place = guest.put_path("/srv/root");
+        assert_eq!(umount2(&guest, place, Flags(0)).expect_err("refused"), Errno::EPERM);
+        assert_eq!(pivot_root(&guest, place, place).expect_err("refused"), Errno::EPERM);
+        assert_eq!(chroot(&guest, place).expect_err("refused"), Errno::EPERM);
+        let what: Vec<_> = guest.denials().into_iter().map(|denial| (denial.call, denial.what)).collect();
+        let expected = [("umount2", "/srv/root"), ("pivot_root", "to /srv/root"), ("chroot", "to /srv/root")];
+        assert_eq!(what, expected.map(|(call, what)| (call, what.to_owned())));
+    }
+
+    #[test]
+    fn a_bad_pointer_is_a_fault_and_not_reported() {
+        let guest = FakeGuest::default();
+        let good = guest.put_path("/mnt");
+        for (source, target, kind) in [(WILD, good, good), (good, WILD, good), (good, good, WILD), (good, NOTHING, good)] {
+            let answer = mount(&guest, source, target, kind, Word(0), UserPtr(0));
+            assert_eq!(answer.expect_err("refused"), Errno::EFAULT);
+        }
+        assert_eq!(umount2(&guest, WILD, Flags(0)).expect_err("refused"), Errno::EFAULT);
+        assert_eq!(pivot_root(&guest, good, WILD).expect_err("refused"), Errno::EFAULT);
+        assert_eq!(chroot(&guest, NOTHING).expect_err("refused"), Errno::EFAULT);
+        assert!(guest.denials().is_empty());
+    }
+}

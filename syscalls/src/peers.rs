@@ -1,0 +1,24 @@
+//! Looking into other processes.
+//!
+//! Allowed inside the sandbox, so that gdb and strace work there: the pid namespace and the Landlock scope leave only
+//! the sandbox's own processes to look into, and the kernel asks for the same identity. A tracer that changes a number or
+//! an argument cannot walk around the filter, which is asked after the tracer (since Linux 4.8).
+
+crate::syscalls! {
+    /// Traces a process of the sandbox.
+    ptrace(request: Long, process: Pid, address: UserPtr, data: Word) Process Default Allow;
+    /// Reads the memory of a process of the sandbox.
+    process_vm_readv(process: Pid, here: UserPtr, count: Word, there: UserPtr, there_count: Word, flags: Word)
+        Process Default Allow;
+    /// Writes the memory of a process of the sandbox.
+    process_vm_writev(process: Pid, here: UserPtr, count: Word, there: UserPtr, there_count: Word, flags: Word)
+        Process Default Allow;
+    /// Compares what two processes of the sandbox have open or share.
+    kcmp(one: Pid, other: Pid, kind: Int, index: Word, other_index: Word) Process Default Allow;
+    /// Makes a descriptor that stands for a process of the sandbox.
+    pidfd_open(process: Pid, flags: Flags) Process Default Allow;
+    /// Copies a descriptor out of a process of the sandbox.
+    pidfd_getfd(process: Fd, fd: Fd, flags: Flags) Process Default Allow;
+    /// Sends a signal to the process that a descriptor stands for.
+    pidfd_send_signal(process: Fd, signal: Signal, info: UserPtr, flags: Flags) Signal Default Allow;
+}
