@@ -124,7 +124,7 @@ mod tests {
     fn denied(source: &str, target: &str, kind: Option<&str>, flags: MsFlags) -> Denial {
         let guest = FakeGuest::default();
         let kind = kind.map_or(NOTHING, |kind| guest.put_path(kind));
-        let flags = Word(flags.bits().cast_unsigned());
+        let flags = Word(flags.bits());
         let answer = mount(&guest, guest.put_path(source), guest.put_path(target), kind, flags, UserPtr(0));
         assert_eq!(answer.expect_err("mounting is refused"), Errno::EPERM);
         guest.denials().remove(0)

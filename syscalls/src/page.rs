@@ -1,81 +1,141 @@
-//! The compatibility page: what happens to each syscall, generated from the table.
+//! The table for people: the compatibility page and the answer to `sentry syscalls NAME`.
 
-use std::fmt::Write as _;
+use std::fmt::Write;
 
 use crate::abi::Arch;
-use crate::table::{Family, Route, Surface, Syscall, Verdict, all};
+use crate::table::{Check, Family, Feature, Op, Route, Surface, Syscall, Verdict, all, reachable};
 
-const FAMILIES: [(Family, &str); 12] = [
-    (Family::Io, "Descriptors: reading, writing, waiting"),
-    (Family::File, "Files: names and metadata"),
-    (Family::Mount, "Mounts and roots"),
-    (Family::Network, "Sockets"),
-    (Family::Memory, "Memory"),
-    (Family::Process, "Processes, scheduling, limits"),
-    (Family::Signal, "Signals"),
-    (Family::Identity, "Identity and confinement of oneself"),
-    (Family::Clock, "Clocks and timers"),
-    (Family::Ipc, "IPC and futexes"),
-    (Family::System, "Names and facts of the system"),
-    (Family::Privileged, "What only an administrator should do"),
-];
+const PREFACE: &str = "\
+<!-- generated from the table in the crate `syscalls`, do not edit; `UPDATE_DOCS=1 cargo test -p syscalls page` -->
 
-const INTRODUCTION: &str = "\
 # Syscalls
 
-<!-- Generated from the table in `syscalls/src` by `make docs`; do not edit. -->
+What happens to every syscall of Linux 6.18 under `sentry run`. The page is made from the table that the filter and the
+dispatcher are made from, so it says what they do.
 
-What happens to each syscall of Linux 6.18 under a plain policy, and which features of a policy change it.
+**Allowed calls reach the host kernel.** Unlike gVisor, which answers most calls in a kernel of its own, `sentry` keeps
+the host's: a bug in an allowed call is within reach of the guest. The answer is to allow few, and to say how many:
+
+";
+
+const LEGEND: &str = "
+*Reachable* are the calls that are not simply refused. `judge` is for batch jobs, `default` for ordinary programs, `compat`
+for old or unusual ones; each includes the one before, and a call outside the chosen surface fails with `ENOSYS`.
 
 | route | meaning |
 |---|---|
-| allow | runs in the host kernel, at no cost beyond that of any filter |
-| filter | the filter looks at arguments: most calls run, some are refused |
-| errno | the filter refuses it |
-| emulate | the sentry answers it; it never reaches the host kernel as it stands |
-| observe | the sentry looks at it, then the kernel runs it; only where ring 1 makes every meaning harmless |
+| allow | the kernel runs it, at no cost beyond the filter's |
+| filter | the filter looks at arguments in registers and lets the kernel run what is harmless |
+| errno | fails with the error that is named |
+| emulate | the sentry answers it; the kernel never runs the guest's call |
+| observe | the sentry looks on, and then the kernel runs it: only where the view, the empty network and the missing \
+capabilities make every outcome harmless |
 
-Allowed calls reach the host kernel: unlike gVisor, this sandbox does not reimplement them. What it does instead is to make
-fewer of them reachable, with fewer arguments, from a process that has no privileges and sees only what was granted.
+Numbers that are not listed fail with `ENOSYS`. Calls of another architecture (`int 0x80`, AArch32) and of x32 kill the
+process.
 ";
 
-/// How many calls the surface leaves reachable on `arch`.
-pub fn reachable(arch: Arch, surface: Surface) -> usize {
-    let here = all().iter().filter(|row| row.number(arch).is_some());
-    here.filter(|row| row.route_with(surface, &[]).reachable()).count()
-}
+/// The families in the order of the page, with their titles.
+const FAMILIES: [(Family, &str); 12] = [
+    (Family::Io, "Reading, writing and waiting"),
+    (Family::File, "Files and directories"),
+    (Family::Mount, "Mounts and roots"),
+    (Family::Network, "Sockets"),
+    (Family::Memory, "Memory"),
+    (Family::Process, "Processes, threads and limits"),
+    (Family::Signal, "Signals"),
+    (Family::Identity, "Identity and confinement"),
+    (Family::Clock, "Clocks and timers"),
+    (Family::Ipc, "Shared memory, semaphores, queues and futexes"),
+    (Family::System, "Names and facts of the system"),
+    (Family::Privileged, "For administrators of the host, and gone"),
+];
 
-/// The whole page, as Markdown.
+const SURFACES: [Surface; 3] = [Surface::Judge, Surface::Default, Surface::Compat];
+
+/// The page `docs/syscalls.md`.
 pub fn markdown() -> String {
-    let mut page = String::from(INTRODUCTION);
-    page.push_str("\n| surface | reachable on x86-64 | reachable on aarch64 |\n|---|---|---|\n");
-    for (surface, name) in [(Surface::Judge, "judge"), (Surface::Default, "default"), (Surface::Compat, "compat")] {
-        let (x86, arm) = (reachable(Arch::X86_64, surface), reachable(Arch::Aarch64, surface));
-        let _ = writeln!(page, "| {name} | {x86} | {arm} |");
+    let mut page = PREFACE.to_owned();
+    page.push_str("| surface | reachable on x86-64 | reachable on aarch64 |\n|---|---|---|\n");
+    for surface in SURFACES {
+        let [x86_64, aarch64] = Arch::ALL.map(|arch| reachable(arch, surface));
+        row(&mut page, &[surface_name(surface), &x86_64.to_string(), &aarch64.to_string()]);
     }
-    page.push_str("\nA call outside the surface of a policy, and every number that is not here, fails with `ENOSYS`.\n");
+    let [x86_64, aarch64] = Arch::ALL.map(|arch| arch.names().count());
+    row(&mut page, &["all that Linux has", &x86_64.to_string(), &aarch64.to_string()]);
+    page.push_str(LEGEND);
+
     for (family, title) in FAMILIES {
-        let _ = writeln!(page, "\n## {title}\n");
-        page.push_str("| call | x86-64 | aarch64 | route | from surface | what it does, and where it is refused |\n");
+        page.push_str(&format!("\n## {title}\n\n"));
+        page.push_str("| call | x86-64 | aarch64 | route | from surface | what it does, and where it differs |\n");
         page.push_str("|---|---|---|---|---|---|\n");
-        for row in all().iter().filter(|row| row.family == family) {
-            let number = |arch| row.number(arch).map_or_else(|| "-".to_owned(), |number| number.to_string());
-            let _ = writeln!(
-                page,
-                "| `{}` | {} | {} | {} | {} | {} |",
-                row.name,
-                number(Arch::X86_64),
-                number(Arch::Aarch64),
-                route(&row.route),
-                surface(row.surface),
-                cell(row),
-            );
+        for call in all().iter().filter(|call| call.family == family) {
+            let [x86_64, aarch64] = Arch::ALL.map(|arch| number(call, arch));
+            let name = format!("`{}`", call.name);
+            let surface = if call.route.reachable() { surface_name(call.surface) } else { "" };
+            row(&mut page, &[&name, &x86_64, &aarch64, &route_name(&call.route), surface, &notes(call)]);
         }
     }
     page
 }
 
-fn surface(surface: Surface) -> &'static str {
+/// One call in plain text, for a terminal.
+pub fn describe(call: &Syscall) -> String {
+    let parameters: Vec<_> = call.parameters.iter().map(|each| format!("{}: {}", each.name, each.kind)).collect();
+    let mut text = format!("{}({})\n", call.name, parameters.join(", "));
+    for line in call.docs.iter().map(|line| line.trim()).filter(|line| !line.starts_with("Limit:")) {
+        text.push_str(&format!("  {line}\n"));
+    }
+    text.push('\n');
+
+    let mut fact = |key: &str, value: &str| text.push_str(&format!("  {key:<10}{value}\n"));
+    let numbers = Arch::ALL.map(|arch| format!("{} on {}", number(call, arch), arch.label()));
+    fact("number", &numbers.join(", "));
+    fact("route", &route_name(&call.route));
+    for check in call.route.checks {
+        fact("", &condition(call, check));
+    }
+    if !call.route.checks.is_empty() {
+        fact("", &format!("otherwise: {}", verdict_name(call.route.otherwise)));
+    }
+    for (feature, route) in call.special {
+        fact("", &format!("{} with {}", route_name(route), feature_name(*feature)));
+    }
+    if call.route.reachable() {
+        fact("surface", &format!("{} and larger; smaller ones: errno ENOSYS", surface_name(call.surface)));
+    }
+    for limit in call.limits() {
+        fact("limit", limit);
+    }
+    text
+}
+
+/// One row of a table.
+fn row(page: &mut String, cells: &[&str]) {
+    for cell in cells {
+        page.push_str("| ");
+        page.push_str(&cell.replace('|', "\\|"));
+        page.push_str(if cell.is_empty() { "" } else { " " });
+    }
+    page.push_str("|\n");
+}
+
+fn number(call: &Syscall, arch: Arch) -> String {
+    call.number(arch).map_or_else(|| "-".to_owned(), |number| number.to_string())
+}
+
+fn notes(call: &Syscall) -> String {
+    let mut notes = call.summary();
+    for (feature, route) in call.special {
+        notes.push_str(&format!(" With {}: {}.", feature_name(*feature), route_name(route)));
+    }
+    for limit in call.limits() {
+        notes.push_str(&format!(" *Limit: {limit}*"));
+    }
+    notes
+}
+
+fn surface_name(surface: Surface) -> &'static str {
     match surface {
         Surface::Judge => "judge",
         Surface::Default => "default",
@@ -83,79 +143,53 @@ fn surface(surface: Surface) -> &'static str {
     }
 }
 
-fn route(route: &Route) -> String {
-    match (route.otherwise, route.checks, route.handler) {
-        (Verdict::Fail(errno), [], None) => format!("errno {errno:?}"),
-        _ => route.word().to_owned(),
+fn feature_name(feature: Feature) -> &'static str {
+    match feature {
+        Feature::HostNetwork => "`--net all`",
+        Feature::ProtectedNames => "names that must not be created",
+        Feature::SocketGrants => "granted sockets",
+        Feature::TracePaths => "`--trace denied`",
+        Feature::PinnedCpus => "`--cpus` by pinning",
+        Feature::NoTracing => "tracing switched off",
     }
 }
 
-/// What a feature makes of a call, in words.
-fn special(row: &Syscall) -> impl Iterator<Item = String> {
-    row.special.iter().map(|(feature, changed)| format!("with {feature:?}: {}", route(changed)))
+fn verdict_name(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Allow => "allow".to_owned(),
+        Verdict::Fail(errno) => format!("errno {errno:?}"),
+        Verdict::Notify => "ask the sentry".to_owned(),
+        Verdict::Kill => "kill".to_owned(),
+    }
 }
 
-fn cell(row: &Syscall) -> String {
-    let mut parts = vec![row.summary()];
-    parts.extend(special(row).map(|text| format!("*{text}.*")));
-    parts.extend(row.limits().map(|limit| format!("Limit: {limit}")));
-    parts.join(" ").replace('|', "\\|")
+fn route_name(route: &Route) -> String {
+    match route.word() {
+        "errno" => verdict_name(route.otherwise),
+        word => word.to_owned(),
+    }
 }
 
-/// One call in plain text, for `sentry syscalls NAME`.
-pub fn describe(row: &Syscall) -> String {
-    let parameters: Vec<String> =
-        row.parameters.iter().map(|parameter| format!("{}: {}", parameter.name, parameter.kind)).collect();
-    let number = |arch| row.number(arch).map_or_else(|| "absent".to_owned(), |number| number.to_string());
-    let mut text = format!("{}({})\n", row.name, parameters.join(", "));
-    let _ = writeln!(text, "  {}", row.summary());
-    let _ = writeln!(text, "  number    x86-64 {}, aarch64 {}", number(Arch::X86_64), number(Arch::Aarch64));
-    let _ = writeln!(text, "  route     {}, from surface {} on", route(&row.route), surface(row.surface));
-    for check in row.route.checks {
-        let tests: Vec<String> = check
-            .all
-            .iter()
-            .map(|test| {
-                let name = row.parameters.get(test.arg).map_or("?", |parameter| parameter.name);
-                format!("{name} {:x?}", test.op)
-            })
-            .collect();
-        let _ = writeln!(text, "  check     {} -> {:?}", tests.join(" and "), check.then);
+/// A check in words: `request == 0x5412: errno EPERM`.
+fn condition(call: &Syscall, check: &Check) -> String {
+    let mut text = String::new();
+    for (position, test) in check.all.iter().enumerate() {
+        let name = call.parameters.get(test.arg).map_or("?", |parameter| parameter.name);
+        let and = if position == 0 { "" } else { " and " };
+        // Writing to a string cannot fail.
+        let _ = match test.op {
+            Op::Equal(x) => write!(text, "{and}{name} == {x:#x}"),
+            Op::NotEqual(x) => write!(text, "{and}{name} != {x:#x}"),
+            Op::Masked { mask, value } => write!(text, "{and}{name} & {mask:#x} == {value:#x}"),
+            Op::AnyOf(mask) => write!(text, "{and}{name} & {mask:#x} != 0"),
+            Op::Greater(x) => write!(text, "{and}{name} > {x:#x}"),
+        };
     }
-    for changed in special(row) {
-        let _ = writeln!(text, "  changes   {changed}");
+    if text.is_empty() {
+        text.push_str("always");
     }
-    for limit in row.limits() {
-        let _ = writeln!(text, "  limit     {limit}");
-    }
-    text
+    format!("{text}: {}", verdict_name(check.then))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_page_in_docs_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/syscalls.md");
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(path, markdown()).unwrap();
-        }
-        let there = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(there == markdown(), "docs/syscalls.md is not what the table says; run `make docs`");
-    }
-
-    #[test]
-    fn surfaces_stay_within_their_promise() {
-        assert!(reachable(Arch::X86_64, Surface::Judge) <= 120, "{}", reachable(Arch::X86_64, Surface::Judge));
-        assert!(reachable(Arch::X86_64, Surface::Default) <= 230, "{}", reachable(Arch::X86_64, Surface::Default));
-        assert!(reachable(Arch::X86_64, Surface::Compat) <= 300, "{}", reachable(Arch::X86_64, Surface::Compat));
-    }
-
-    #[test]
-    fn a_description_tells_numbers_and_checks() {
-        let text = describe(crate::table::find("openat").unwrap());
-        assert!(text.contains("x86-64 257, aarch64 56"), "{text}");
-        assert!(text.contains("check     flags"), "{text}");
-    }
-}
+mod tests;

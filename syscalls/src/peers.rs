@@ -6,19 +6,19 @@
 
 crate::syscalls! {
     /// Traces a process of the sandbox.
-    ptrace(request: Long, process: Pid, address: UserPtr, data: Word) Process Default Allow;
+    ptrace(request: Long, process: Pid, address: UserPtr, data: Word) Process Default Allow { NoTracing => Errno(EPERM) };
     /// Reads the memory of a process of the sandbox.
     process_vm_readv(process: Pid, here: UserPtr, count: Word, there: UserPtr, there_count: Word, flags: Word)
-        Process Default Allow;
+        Process Default Allow { NoTracing => Errno(EPERM) };
     /// Writes the memory of a process of the sandbox.
     process_vm_writev(process: Pid, here: UserPtr, count: Word, there: UserPtr, there_count: Word, flags: Word)
-        Process Default Allow;
+        Process Default Allow { NoTracing => Errno(EPERM) };
     /// Compares what two processes of the sandbox have open or share.
-    kcmp(one: Pid, other: Pid, kind: Int, index: Word, other_index: Word) Process Default Allow;
+    kcmp(one: Pid, other: Pid, kind: Int, index: Word, other_index: Word) Process Default Allow { NoTracing => Errno(EPERM) };
     /// Makes a descriptor that stands for a process of the sandbox.
     pidfd_open(process: Pid, flags: Flags) Process Default Allow;
     /// Copies a descriptor out of a process of the sandbox.
-    pidfd_getfd(process: Fd, fd: Fd, flags: Flags) Process Default Allow;
+    pidfd_getfd(process: Fd, fd: Fd, flags: Flags) Process Default Allow { NoTracing => Errno(EPERM) };
     /// Sends a signal to the process that a descriptor stands for.
     pidfd_send_signal(process: Fd, signal: Signal, info: UserPtr, flags: Flags) Signal Default Allow;
 }

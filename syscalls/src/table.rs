@@ -266,6 +266,12 @@ pub fn find(name: &str) -> Option<&'static Syscall> {
     all.binary_search_by_key(&name, |row| row.name).ok().map(|index| &all[index])
 }
 
+/// How many calls of `arch` a plain policy with this `surface` does more with than refuse: the number to keep small.
+pub fn reachable(arch: Arch, surface: Surface) -> usize {
+    let here = all().iter().filter(|row| row.number(arch).is_some());
+    here.filter(|row| row.route_with(surface, &[]).reachable()).count()
+}
+
 /// The routes of one policy, by syscall number of one architecture.
 pub struct Routes {
     arch: Arch,
@@ -290,6 +296,13 @@ impl Routes {
             }
         }
         Self { arch, by_number }
+    }
+
+    /// Routes that no row declares, for trying the compiler on.
+    #[cfg(test)]
+    pub(crate) fn made_of(arch: Arch, routes: Vec<Option<(Route, &'static [Parameter])>>) -> Self {
+        let entry = |(route, parameters)| Entry { route, parameters };
+        Self { arch, by_number: routes.into_iter().map(|route| route.map(entry)).collect() }
     }
 
     /// The architecture these numbers belong to.

@@ -73,7 +73,9 @@ impl Verdict {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod oracle;
+#[cfg(test)]
+mod probes;
 #[cfg(test)]
 mod tests;
