@@ -67,6 +67,8 @@ fn begin(plan: &Plan, channels: &Channels) -> Result<(Pid, Option<OwnedFd>), Fai
     // From here on every signal waits in the signalfd; the guest unblocks them for itself.
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).step(|| "block signals")?;
     capabilities::drop_all()?;
+    // Before there is a guest to look: its own exec makes it dumpable again.
+    sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).step(|| "protect init from the guest")?;
     let seat = exec::Seat { terminal: terminal.as_ref(), supervisor: channels.supervisor.as_fd(), umask: guest_umask };
     let mut failed = None;
     let mut stack = vec![0; 256 * 1024];
@@ -80,7 +82,6 @@ fn begin(plan: &Plan, channels: &Channels) -> Result<(Pid, Option<OwnedFd>), Fai
     if let Some(failure) = failed {
         return Err(failure);
     }
-    sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).step(|| "protect init from the guest")?;
     Ok((guest, terminal))
 }
 

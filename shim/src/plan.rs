@@ -3,7 +3,7 @@
 //! The monitor makes the plan from the policy while it still has the user's eyes and rights; the processes that carry it
 //! out only follow it. Everything is owned data and descriptors, so that nothing needs to be looked up after the fork.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{OwnedFd, RawFd};
 
 use nix::libc;
@@ -41,6 +41,21 @@ pub enum Source {
     },
     /// An empty object without any permission that covers what is there.
     Cover,
+}
+
+impl Source {
+    /// The host paths that must be reachable while the view is built.
+    pub fn host_paths(&self) -> impl Iterator<Item = &CStr> {
+        let (own, store) = match self {
+            Self::Host { path, .. } => (Some(path.as_c_str()), None),
+            Self::Overlay { lower, store } => {
+                let lower = if let Self::Host { path, .. } = &**lower { Some(path.as_c_str()) } else { None };
+                (lower, if let Store::Path(path) = store { Some(path.as_c_str()) } else { None })
+            }
+            _ => (None, None),
+        };
+        own.into_iter().chain(store)
+    }
 }
 
 /// Where an overlay keeps its changes.

@@ -1,86 +1,98 @@
-//! bubblewrap's spellings, so that a command line for `bwrap` needs little change: hidden aliases of our options.
+//! The spellings of bubblewrap, for scripts that have them: hidden from help, never weaker than what they ask for.
 //!
-//! What bubblewrap unshares is always unshared here, so those options say nothing. What would loosen the sandbox in a way
-//! that a policy cannot express is refused, never ignored.
+//! What asks for less than we give anyway is accepted, what we cannot give is refused with the reason. Unlike there,
+//! the order of options does not matter, and the command comes after `--`.
 
-use std::ffi::OsString;
-use std::path::Path;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
-use anyhow::bail;
 use clap::Args;
+use nix::unistd::{Gid, Uid};
 
 use crate::policy::layer::Layer;
-use crate::policy::view::Facts;
-use crate::policy::{Access, Grant, Net, Scratch, path};
+use crate::policy::path::{absolute, check_bytes, inside, shown};
+use crate::policy::view::{Facts, SYSTEM};
+use crate::policy::{Access, Error, Grant, Net, Scratch};
 
-/// Options that `bwrap` knows.
-#[derive(Args, Debug)]
-pub struct Bubblewrap {
-    #[arg(long, num_args = 2, value_names = ["HOST", "BOX"], hide = true)]
-    ro_bind: Vec<OsString>,
-    #[arg(long, num_args = 2, value_names = ["HOST", "BOX"], hide = true)]
-    ro_bind_try: Vec<OsString>,
-    #[arg(long, num_args = 2, value_names = ["HOST", "BOX"], hide = true)]
-    bind: Vec<OsString>,
-    #[arg(long, num_args = 2, value_names = ["HOST", "BOX"], hide = true)]
-    bind_try: Vec<OsString>,
-    #[arg(long, num_args = 2, value_names = ["HOST", "BOX"], hide = true)]
-    dev_bind: Vec<OsString>,
-    #[arg(long, num_args = 2, value_names = ["HOST", "BOX"], hide = true)]
-    dev_bind_try: Vec<OsString>,
-    #[arg(long, num_args = 2, value_names = ["TARGET", "LINK"], hide = true)]
-    symlink: Vec<OsString>,
+/// Options that bubblewrap has and we spell differently, or need not have.
+#[derive(Args, Debug, Default)]
+#[expect(missing_docs, reason = "documented in bwrap(1)")]
+pub(crate) struct Bubblewrap {
+    #[arg(long, num_args = 2, hide = true)]
+    pub ro_bind: Vec<OsString>,
+    #[arg(long, num_args = 2, hide = true)]
+    pub ro_bind_try: Vec<OsString>,
+    #[arg(long, num_args = 2, hide = true)]
+    pub bind: Vec<OsString>,
+    #[arg(long, num_args = 2, hide = true)]
+    pub bind_try: Vec<OsString>,
+    #[arg(long, num_args = 2, hide = true)]
+    pub dev_bind: Vec<OsString>,
+    #[arg(long, num_args = 2, hide = true)]
+    pub dev_bind_try: Vec<OsString>,
+    #[arg(long, num_args = 2, hide = true)]
+    pub symlink: Vec<OsString>,
     #[arg(long, hide = true)]
-    dir: Vec<OsString>,
+    pub dir: Vec<PathBuf>,
     #[arg(long, hide = true)]
-    proc: Vec<OsString>,
+    pub proc: Vec<PathBuf>,
     #[arg(long, hide = true)]
-    dev: Vec<OsString>,
-    #[arg(long, num_args = 2, value_names = ["K", "V"], hide = true)]
-    setenv: Vec<OsString>,
+    pub dev: Vec<PathBuf>,
+    #[arg(long, num_args = 2, hide = true)]
+    pub setenv: Vec<OsString>,
     #[arg(long, hide = true)]
-    unsetenv: Vec<OsString>,
+    pub unsetenv: Vec<OsString>,
+    #[arg(long, hide = true, conflicts_with = "env_all")]
+    pub clearenv: bool,
     #[arg(long, hide = true)]
-    clearenv: bool,
-    #[arg(long, hide = true, conflicts_with = "workdir")]
-    chdir: Option<OsString>,
+    pub uid: Option<u32>,
     #[arg(long, hide = true)]
-    share_net: bool,
+    pub gid: Option<u32>,
     #[arg(long, hide = true)]
-    uid: Option<u32>,
+    pub cap_drop: Vec<String>,
     #[arg(long, hide = true)]
-    gid: Option<u32>,
+    pub cap_add: Vec<String>,
+    #[arg(long, hide = true, conflicts_with = "net")]
+    pub share_net: bool,
     #[arg(long, hide = true)]
-    cap_add: Vec<String>,
+    pub unshare_all: bool,
     #[arg(long, hide = true)]
-    cap_drop: Vec<String>,
+    pub unshare_user: bool,
     #[arg(long, hide = true)]
-    unshare_all: bool,
+    pub unshare_user_try: bool,
     #[arg(long, hide = true)]
-    unshare_user: bool,
+    pub unshare_pid: bool,
+    #[arg(long, hide = true, conflicts_with = "net")]
+    pub unshare_net: bool,
     #[arg(long, hide = true)]
-    unshare_user_try: bool,
+    pub unshare_ipc: bool,
     #[arg(long, hide = true)]
-    unshare_pid: bool,
+    pub unshare_uts: bool,
     #[arg(long, hide = true)]
-    unshare_net: bool,
+    pub unshare_cgroup: bool,
     #[arg(long, hide = true)]
-    unshare_ipc: bool,
+    pub unshare_cgroup_try: bool,
     #[arg(long, hide = true)]
-    unshare_uts: bool,
+    pub die_with_parent: bool,
     #[arg(long, hide = true)]
-    unshare_cgroup: bool,
-    #[arg(long, hide = true)]
-    unshare_cgroup_try: bool,
-    #[arg(long, hide = true)]
-    die_with_parent: bool,
-    #[arg(long, hide = true)]
-    new_session: bool,
+    pub new_session: bool,
 }
 
+/// Links that make a merged `/usr` look like an old system: our view has them already.
+const LINKS: [(&str, &str); 6] = [
+    ("usr/bin", "/bin"),
+    ("usr/sbin", "/sbin"),
+    ("usr/bin", "/sbin"),
+    ("usr/lib", "/lib"),
+    ("usr/lib32", "/lib32"),
+    ("usr/lib64", "/lib64"),
+];
+
 impl Bubblewrap {
-    /// Says the same in a layer.
-    pub fn add_to(&self, layer: &mut Layer, facts: &Facts) -> anyhow::Result<()> {
+    /// Adds what these options mean to `layer`.
+    pub fn add_to(self, layer: &mut Layer, facts: &Facts) -> Result<(), Error> {
+        self.refuse_what_we_cannot_give(Uid::current().as_raw(), Gid::current().as_raw())?;
+
         let binds = [
             (&self.ro_bind, Access::Read, false),
             (&self.ro_bind_try, Access::Read, true),
@@ -88,57 +100,109 @@ impl Bubblewrap {
             (&self.bind_try, Access::Write, true),
         ];
         for (pairs, access, optional) in binds {
-            for pair in pairs.chunks_exact(2) {
-                let mut grant = Grant::placed(&pair[0], &pair[1], access)?;
-                grant.host = path::absolute(&facts.cwd, &grant.host);
-                grant.optional = optional;
-                if is_default(&grant) {
+            for (host, place) in in_pairs(pairs) {
+                check_bytes(host)?;
+                let host = absolute(&facts.cwd, Path::new(host));
+                let inside = inside(Path::new("/"), Path::new(place))?;
+                // The way to show the whole host there; we have an option of its own for that.
+                if host == inside && access == Access::Read && is_default(&inside) {
                     continue;
                 }
-                layer.grants.push(grant);
-            }
-        }
-        if !self.dev_bind.is_empty() || !self.dev_bind_try.is_empty() {
-            bail!("--dev-bind would give devices of the host away; the sandbox has harmless ones of its own, leave it out");
-        }
-        for pair in self.symlink.chunks_exact(2) {
-            let link = pair[1].to_string_lossy();
-            if !crate::policy::view::SYSTEM.contains(&link.as_ref()) {
-                bail!("--symlink {link} is not supported; show the path itself with --volume HOST:{link}");
+                if inside == Path::new("/") && access == Access::Read {
+                    layer.root = Some(host);
+                } else {
+                    layer.grants.push(Grant { host, inside, access, optional });
+                }
             }
         }
         for directory in &self.dir {
-            layer.scratch.push(Scratch { inside: path::inside(&facts.cwd, Path::new(directory))?, size: None });
+            layer.scratch.push(Scratch { inside: inside(&facts.cwd, directory)?, size: None });
         }
-        for (given, only) in [(&self.proc, "/proc"), (&self.dev, "/dev")] {
-            if let Some(other) = given.iter().find(|place| *place != only) {
-                bail!("{only} cannot be put at {}; it is always at {only}, leave the option out", other.display());
-            }
+        for (name, value) in in_pairs(&self.setenv) {
+            layer.environment.set.push((name.to_owned(), Some(value.to_owned())));
         }
-        for pair in self.setenv.chunks_exact(2) {
-            layer.environment.set.push((pair[0].clone(), Some(pair[1].clone())));
-        }
-        layer.environment.unset.extend(self.unsetenv.iter().cloned());
+        layer.environment.unset.extend(self.unsetenv);
         layer.environment.clear |= self.clearenv;
-        if let Some(directory) = &self.chdir {
-            layer.workdir = Some(path::inside(&facts.cwd, Path::new(directory))?);
-        }
         if self.share_net {
             layer.net = Some(Net::All);
-        }
-        let own = (nix::unistd::Uid::current().as_raw(), nix::unistd::Gid::current().as_raw());
-        if self.uid.is_some_and(|uid| uid != own.0) || self.gid.is_some_and(|gid| gid != own.1) {
-            bail!("--uid and --gid can only be your own ({} and {}); leave them out", own.0, own.1);
-        }
-        if let Some(capability) = self.cap_add.first() {
-            bail!("--cap-add {capability} is refused: no program in the sandbox has any capability; leave it out");
+        } else if self.unshare_net || self.unshare_all {
+            layer.net = layer.net.or(Some(Net::None));
         }
         Ok(())
+    }
+
+    fn refuse_what_we_cannot_give(&self, uid: u32, gid: u32) -> Result<(), Error> {
+        if let Some((host, _)) = in_pairs(&self.dev_bind).chain(in_pairs(&self.dev_bind_try)).next() {
+            let message = format!("--dev-bind {}: devices of the host are never granted", shown(Path::new(host)));
+            return Err(Error::new(message, "use --bind or --ro-bind; the sandbox has a /dev of its own"));
+        }
+        for (option, given, own) in [("--proc", &self.proc, "/proc"), ("--dev", &self.dev, "/dev")] {
+            if let Some(other) = given.iter().find(|path| *path != Path::new(own)) {
+                let message = format!("{option} {}: the sandbox has its own {own}, there only", shown(other));
+                return Err(Error::new(message, "leave the option out"));
+            }
+        }
+        for (target, link) in in_pairs(&self.symlink) {
+            if !LINKS.iter().any(|(known, place)| target == *known && link == *place) {
+                let message = format!("--symlink {}: this version makes no links", shown(Path::new(link)));
+                return Err(Error::new(message, "show the target there with --volume HOST:BOX"));
+            }
+        }
+        for (option, given, own) in [("--uid", self.uid, uid), ("--gid", self.gid, gid)] {
+            if let Some(other) = given.filter(|given| *given != own) {
+                let message = format!("{option} {other}: the program keeps the id of whoever starts it, {own}");
+                return Err(Error::new(message, "leave the option out"));
+            }
+        }
+        match self.cap_add.first() {
+            Some(capability) => {
+                let message = format!("--cap-add {capability}: a sandboxed program has no capabilities");
+                Err(Error::new(message, "leave the option out"))
+            }
+            None => Ok(()),
+        }
     }
 }
 
 /// `--ro-bind /usr /usr` and the like repeat what the default view has.
-fn is_default(grant: &Grant) -> bool {
-    let system = crate::policy::view::SYSTEM.iter().any(|system| *system != "/etc" && grant.inside == Path::new(system));
-    grant.access == Access::Read && grant.host == grant.inside && system
+fn is_default(path: &Path) -> bool {
+    SYSTEM.iter().any(|system| *system != "/etc" && path == Path::new(system))
+}
+
+/// The values of an option that takes two, which clap hands over in a row.
+fn in_pairs(values: &[OsString]) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+    values.chunks_exact(2).map(|pair| (pair[0].as_os_str(), pair[1].as_os_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(options: Bubblewrap) -> String {
+        options.refuse_what_we_cannot_give(1000, 1000).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_we_cannot_give_is_refused_with_the_reason() {
+        let pair = |one: &str, other: &str| vec![OsString::from(one), OsString::from(other)];
+        let none = Bubblewrap::default;
+        assert!(refusal(Bubblewrap { dev_bind: pair("/dev", "/dev"), ..none() }).contains("devices"));
+        assert!(refusal(Bubblewrap { symlink: pair("/etc/shadow", "/x"), ..none() }).contains("links"));
+        assert!(refusal(Bubblewrap { proc: vec!["/p".into()], ..none() }).contains("own /proc"));
+        assert!(refusal(Bubblewrap { dev: vec!["/d".into()], ..none() }).contains("own /dev"));
+        assert!(refusal(Bubblewrap { uid: Some(0), ..none() }).contains("--uid 0"));
+        assert!(refusal(Bubblewrap { gid: Some(0), ..none() }).contains("--gid 0"));
+        assert!(refusal(Bubblewrap { cap_add: vec!["ALL".into()], ..none() }).contains("no capabilities"));
+
+        let accepted = Bubblewrap {
+            symlink: pair("usr/lib", "/lib"),
+            proc: vec!["/proc".into()],
+            dev: vec!["/dev".into()],
+            uid: Some(1000),
+            gid: Some(1000),
+            cap_drop: vec!["ALL".into()],
+            ..none()
+        };
+        assert_eq!(accepted.refuse_what_we_cannot_give(1000, 1000), Ok(()));
+    }
 }

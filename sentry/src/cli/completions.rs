@@ -1,19 +1,31 @@
-//! `sentry completions`.
+//! `sentry completions`: what a shell needs to complete our options.
 
-use clap::{Args, CommandFactory};
-use clap_complete::{Shell, generate};
+use std::io::Write;
 
-/// Print a completion script for a shell.
+use clap::Args;
+use clap_complete::Shell;
+
+const EXAMPLES: &str = "\
+Examples:
+  sentry completions bash > ~/.local/share/bash-completion/completions/sentry
+  sentry completions fish > ~/.config/fish/completions/sentry.fish
+  sentry completions zsh  > \"${fpath[1]}/_sentry\"";
+
+/// Print completions for a shell
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Completions {
-    /// Which shell.
+    /// Which shell
+    #[arg(value_enum)]
     shell: Shell,
 }
 
 impl Completions {
-    /// Prints the script.
-    pub fn run(self) -> anyhow::Result<u8> {
-        generate(self.shell, &mut super::Cli::command(), "sentry", &mut std::io::stdout());
+    /// Writes the script to `out`.
+    pub fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut super::command(), "sentry", &mut script);
+        out.write_all(&script)?;
         Ok(0)
     }
 }

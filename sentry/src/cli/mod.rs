@@ -1,75 +1,110 @@
-//! The command line: one file a verb, whose doc comments are its help.
+//! The command line: options in, one [`Policy`] out; or a page of text.
+//!
+//! One file a verb, and its doc comments are its help. A program can only be named after `--`: whatever comes before is
+//! ours, and whatever comes after is never taken for an option.
 
-mod bubblewrap;
-mod completions;
-pub mod doctor;
-mod man;
-mod run;
-mod syscalls;
-
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::Write;
 
-use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::policy::Policy;
 
-/// Exit code when there was no sandbox: bad usage, or it could not be built.
+mod bubblewrap;
+pub mod completions;
+pub mod doctor;
+pub mod man;
+mod mistake;
+pub mod options;
+pub mod run;
+pub mod syscalls;
+
+/// The exit code when the sandbox could not be built, wrong options included. 1 and 2 belong to programs.
 pub const FAILED: u8 = 125;
+
+const ABOUT: &str = "\
+Run code you do not trust.
+
+The program sees the system directories, a copy of the current directory that it may change, and an empty home
+directory. It has no network, none of your secrets and no privileges. What it tried beyond that is told at the end.";
+
+const USAGE: &str =
+    "sentry run [OPTIONS] -- COMMAND [ARG]...\n       sentry [OPTIONS] -- COMMAND [ARG]...\n       sentry VERB";
 
 const EXAMPLES: &str = "\
 Examples:
-  sentry run -- ./build.sh                  changes to files stay in a copy, no network
-  sentry run --write . -- make              let it change the current directory
-  sentry run --read ~/data -- python3 x.py  show it one more directory
-  sentry run --memory 512M --timeout 10s -- ./a.out
-  sentry run --trace denied -- npm test     show what it looked for and did not find
-  sentry doctor                             what this machine can enforce";
+  sentry run -- python3 script.py          your files stay as they are
+  sentry run --write . -- make -j4         it may change this directory
+  sentry run --read ~/data -- ./analyse    it sees one more directory
+  sentry run --net all -- npm install      it has this host's network
+  sentry run --profile judge -- ./a.out    few system calls, tight limits
+  sentry doctor                            what this host can enforce, and how to get the rest
 
-/// Run code you do not trust.
-///
-/// The program sees the system directories, a copy of the current directory, and nothing else of yours: no home
-/// directory, no network, no other processes. Grant it more with options.
+'sentry run --help' lists the options.";
+
+const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\nVerbs:\n{subcommands}\n\n{after-help}\n";
+
+/// The whole command line.
 #[derive(Debug, Parser)]
-#[command(name = "sentry", version, after_help = EXAMPLES, max_term_width = 100, subcommand_required = true)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true)]
-pub struct Cli {
+#[command(name = "sentry", version, about = ABOUT, override_usage = USAGE, after_help = EXAMPLES)]
+#[command(help_template = TEMPLATE, max_term_width = 110, disable_help_subcommand = true)]
+struct Cli {
     #[command(subcommand)]
     verb: Verb,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Run(Box<run::Run>),
-    /// Say what this machine can enforce, and the command that fixes what it cannot.
-    Doctor,
+    Run(Box<options::Run>),
+    Doctor(doctor::Doctor),
     Syscalls(syscalls::Syscalls),
     Completions(completions::Completions),
-    #[command(hide = true)]
     Man(man::Man),
 }
 
-/// Runs the command line `args`, whose first item is the program's own name; `run` is what carries a policy out.
-/// Returns the exit code.
+/// Everything that can be typed, for help, completions and man pages.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Does what `args` say, the first of which is our own name; `run` runs a program under a policy. Returns the exit code.
 pub fn main_with(args: impl IntoIterator<Item = OsString>, run: impl FnOnce(Policy) -> u8) -> u8 {
     start_log();
-    let args = with_verb(args.into_iter().collect());
+    start(args.into_iter().collect(), &mut std::io::stdout(), &mut std::io::stderr(), run)
+}
+
+/// The same, with the places where text goes.
+fn start(args: Vec<OsString>, out: &mut dyn Write, err: &mut dyn Write, run: impl FnOnce(Policy) -> u8) -> u8 {
+    if args.len() < 2 {
+        // Whoever types the bare name wants to know what it is; but nothing ran, and a script must not think so.
+        let _ = write!(err, "{}", command().render_help());
+        return FAILED;
+    }
+    match act(with_verb(args), out, run) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(err, "sentry: {}", mistake::harmless(&error.to_string()));
+            FAILED
+        }
+    }
+}
+
+fn act(args: Vec<OsString>, out: &mut dyn Write, run: impl FnOnce(Policy) -> u8) -> anyhow::Result<u8> {
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => return explain(&error, &args),
+        Err(error) if !error.use_stderr() => {
+            write!(out, "{error}")?;
+            return Ok(0);
+        }
+        Err(error) => return Err(mistake::explain(&error, &args).into()),
     };
-    let result = match cli.verb {
-        Verb::Run(options) => options.policy().map(run),
-        Verb::Doctor => Ok(doctor::run()),
-        Verb::Syscalls(verb) => verb.run(),
-        Verb::Completions(verb) => verb.run(),
-        Verb::Man(verb) => verb.run(),
-    };
-    result.unwrap_or_else(|error| {
-        let _ = writeln!(std::io::stderr(), "sentry: {}", one_line(&error));
-        FAILED
-    })
+    match cli.verb {
+        Verb::Run(options) => Ok(run(run::policy(*options, &crate::host::user_facts()?)?)),
+        Verb::Doctor(doctor) => doctor.run(out),
+        Verb::Syscalls(syscalls) => syscalls.run(out),
+        Verb::Completions(completions) => completions.run(out),
+        Verb::Man(man) => man.run(out),
+    }
 }
 
 /// `SENTRY_LOG=debug` shows what sentry itself does.
@@ -80,80 +115,16 @@ fn start_log() {
     }
 }
 
-/// `sentry -- CMD` is short for `sentry run -- CMD`.
+/// `sentry -- ls` and `sentry --read x -- ls` mean `sentry run ...`: no verb begins with a dash.
 fn with_verb(mut args: Vec<OsString>) -> Vec<OsString> {
-    if args.get(1).is_some_and(|first| first == "--") {
+    let first = args.get(1).map(|first| first.as_encoded_bytes());
+    let ours = [&b"-h"[..], b"--help", b"-V", b"--version"];
+    if first.is_some_and(|first| first.starts_with(b"-") && !ours.contains(&first)) {
         args.insert(1, "run".into());
     }
     args
 }
 
-/// Prints what clap has to say; help and version are no errors.
-fn explain(error: &clap::Error, args: &[OsString]) -> u8 {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        let _ = error.print();
-        return 0;
-    }
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        let _ = error.print();
-        return FAILED;
-    }
-    let run = args.get(1).is_some_and(|verb| verb == "run");
-    if run && error.kind() == ErrorKind::UnknownArgument && !args.iter().any(|arg| arg == "--") {
-        // The command must stand apart, or its own options could be taken for ours (CVE-2024-32462).
-        if let Some(command) = unexpected(error).filter(|text| !text.starts_with('-')) {
-            let _ = writeln!(
-                std::io::stderr(),
-                "sentry: the command must come after '--'; write sentry run [OPTION]... -- {command} ..."
-            );
-            return FAILED;
-        }
-    }
-    // clap explains in paragraphs; the first says it, and usage would push it off the screen.
-    let text = error.render().to_string();
-    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-    let parts: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
-    let text = parts.join("; ").replacen("error: ", "", 1).replace("; tip: ", "; ");
-    let _ = writeln!(std::io::stderr(), "sentry: {text}; sentry {} --help lists the options", verb_name(args));
-    FAILED
-}
-
-fn verb_name(args: &[OsString]) -> String {
-    let known = Cli::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect::<Vec<_>>();
-    let name = args.get(1).and_then(|verb| verb.to_str()).filter(|verb| known.iter().any(|one| one == verb));
-    name.unwrap_or("").to_owned()
-}
-
-fn unexpected(error: &clap::Error) -> Option<String> {
-    use clap::error::{ContextKind, ContextValue};
-    match error.get(ContextKind::InvalidArg)? {
-        ContextValue::String(text) => Some(text.clone()),
-        _ => None,
-    }
-}
-
-/// An error and its causes on one line; a caret under a line of a policy file needs several, and keeps them.
-fn one_line(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
-    if text.contains('^') { text } else { text.replace('\n', " ") }
-}
-
-/// What went wrong with a file, in the field's words and without the number.
-pub fn reason(error: &std::io::Error) -> String {
-    match error.raw_os_error() {
-        Some(code) => nix::errno::Errno::from_raw(code).desc().to_lowercase(),
-        None => error.to_string(),
-    }
-}
-
-/// Names that begin with a digit are descriptors: `--json 3`.
-fn sink(text: &OsStr) -> crate::policy::Sink {
-    let number = text.to_str().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
-    match number.and_then(|text| text.parse().ok()) {
-        Some(number) => crate::policy::Sink::Descriptor(number),
-        None => crate::policy::Sink::File(text.into()),
-    }
-}
-
 #[cfg(test)]
+#[path = "tests.rs"]
 mod tests;

@@ -1,42 +1,59 @@
-//! `sentry syscalls`.
+//! `sentry syscalls`: how each system call is treated, from the table that the filter is made of.
 
 use std::io::Write;
 
-use anyhow::bail;
 use clap::Args;
 use syscalls::abi::Arch;
 use syscalls::{page, table};
 
-/// Say how each syscall is treated.
-///
-/// Without a name, all of them on a line each; with a name, its numbers, route, checks and limits.
+use crate::policy::Error;
+
+const EXAMPLES: &str = "\
+Examples:
+  sentry syscalls             one line for each system call
+  sentry syscalls connect     everything about one";
+
+/// Tell how system calls are treated
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Syscalls {
-    /// A syscall, such as openat.
+    /// The name of one
     name: Option<String>,
-    /// The whole page as Markdown.
+    /// Print the whole page as Markdown
     #[arg(long, conflicts_with = "name")]
     markdown: bool,
 }
 
 impl Syscalls {
-    /// Prints what was asked for.
-    pub fn run(self) -> anyhow::Result<u8> {
-        let mut text = String::new();
-        match self.name {
-            Some(name) => match table::find(&name) {
-                Some(row) => text.push_str(&page::describe(row)),
-                None => bail!("there is no syscall {name:?} in Linux 6.18; sentry syscalls lists them"),
-            },
-            None if self.markdown => text.push_str(&page::markdown()),
+    /// Writes the answer to `out`.
+    pub fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+        if self.markdown {
+            out.write_all(page::markdown().as_bytes())?;
+            return Ok(0);
+        }
+        let Some(name) = &self.name else {
+            for call in table::all().iter().filter(|call| call.number(Arch::native()).is_some()) {
+                writeln!(out, "{:<24} {:<8} {}", call.name, call.route.word(), call.summary())?;
+            }
+            return Ok(0);
+        };
+        match table::find(name) {
+            Some(call) => out.write_all(page::describe(call).as_bytes())?,
             None => {
-                for row in table::all().iter().filter(|row| row.number(Arch::native()).is_some()) {
-                    text.push_str(&format!("{:<26} {:<8} {}\n", row.name, row.route.word(), row.summary()));
-                }
+                let message = format!("Linux has no system call '{name}' that this version knows");
+                return Err(Error::new(message, similar(name)).into());
             }
         }
-        // A reader that has seen enough (head) is no error.
-        let _ = std::io::stdout().write_all(text.as_bytes());
         Ok(0)
+    }
+}
+
+/// The calls that `name` may have meant.
+fn similar(name: &str) -> String {
+    let close = |known: &str| known.contains(name) || name.contains(known);
+    let names: Vec<&str> = table::all().iter().map(|call| call.name).filter(|known| close(known)).take(5).collect();
+    match names.as_slice() {
+        [] => "sentry syscalls lists them".to_owned(),
+        names => format!("is it {}?", names.join(", ")),
     }
 }

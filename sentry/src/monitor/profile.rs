@@ -146,7 +146,7 @@ fn instruction(bytes: &[u8]) -> Instruction {
 mod tests {
     use super::*;
     use syscalls::abi::Arch;
-    use syscalls::filter::simulate::{SeccompData, simulate};
+    use syscalls::filter::{SeccompData, simulate};
 
     fn compiled(text: &str) -> Result<Vec<Instruction>, String> {
         compile(&serde_json::from_str(text).unwrap())
@@ -163,7 +163,7 @@ mod tests {
         .unwrap();
         let arch = Arch::native();
         let verdict = |name: &str, first: u64| {
-            let nr = i32::try_from(arch.number(name).unwrap()).unwrap();
+            let nr = u32::try_from(arch.number(name).unwrap()).unwrap();
             let args = [first, 0, 0, 0, 0, 0];
             simulate(&program, &SeccompData { nr, arch: arch.audit(), instruction_pointer: 0, args })
         };

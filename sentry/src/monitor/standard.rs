@@ -190,11 +190,6 @@ impl Standard {
         Ok(standard)
     }
 
-    /// Whether any of the three is a terminal.
-    pub fn terminal(&self) -> bool {
-        self.stdio.contains(&Stdio::Terminal)
-    }
-
     fn relay(&mut self, number: RawFd) -> Result<Stdio, Failure> {
         // `2>&1`: one open file, so one pipe, and the order of what is written stays.
         if number == 2 && matches!(self.stdio[1], Stdio::Relay(_)) && raw::same_open_file(1, 2) {

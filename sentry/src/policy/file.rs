@@ -193,7 +193,10 @@ impl<'a> Reader<'a> {
         let mut scratch = Vec::new();
         for given in &files.tmpfs {
             let (given, size) = Scratch::split(given.as_ref())?;
-            scratch.push(Scratch { inside: path::inside(directory, &self.place(directory, &given.to_string_lossy())?)?, size });
+            scratch.push(Scratch {
+                inside: path::inside(directory, &self.place(directory, &given.to_string_lossy())?)?,
+                size,
+            });
         }
         let mut hide = Vec::new();
         for given in &files.hide {
@@ -264,7 +267,7 @@ impl From<Variables> for Environment {
 fn read_trusted(path: &Path) -> anyhow::Result<String> {
     let name = shown(path);
     let failed = |error: std::io::Error| {
-        Error::new(format!("cannot read the policy {name}: {}", crate::cli::reason(&error)), "check the path after --policy")
+        Error::new(format!("cannot read the policy {name}: {}", path::reason(&error)), "check the path after --policy")
     };
     let mut file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;

@@ -61,7 +61,8 @@ impl Scratch {
         {
             let size = String::from_utf8_lossy(&bytes[colon + 1..]);
             let path = PathBuf::from(OsStr::from_bytes(&bytes[..colon]));
-            let wrong = |why| Error::new(format!("--tmpfs {}: {why}", shown(Path::new(text))), "write --tmpfs PATH:64M");
+            let wrong =
+                |why| Error::new(format!("--tmpfs {}: {why}", shown(Path::new(text))), "write --tmpfs PATH:64M");
             return Ok((path, Some(size.parse::<Size>().map_err(wrong)?.0)));
         }
         Ok((text.into(), None))

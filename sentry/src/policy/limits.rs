@@ -61,11 +61,8 @@ mod tests {
     #[test]
     fn a_layer_sets_lifts_or_leaves() {
         let mut limits = Limits { memory: Some(1), pids: Some(2), disk: Some(3), ..Limits::default() };
-        let layer = LimitChanges {
-            memory: Some(Limit::At(Size(9))),
-            pids: Some(Limit::Unlimited),
-            ..LimitChanges::default()
-        };
+        let layer =
+            LimitChanges { memory: Some(Limit::At(Size(9))), pids: Some(Limit::Unlimited), ..LimitChanges::default() };
         layer.lay_over(&mut limits);
         assert_eq!((limits.memory, limits.pids, limits.disk), (Some(9), None, Some(3)));
     }

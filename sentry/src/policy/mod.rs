@@ -230,9 +230,10 @@ impl Policy {
         }
         match self.limits.memory {
             // Less does not hold a program's stack and its loader, and would end in a riddle instead of a message.
-            Some(bytes) if bytes < 1 << 20 => {
-                Err(Error::new(format!("{bytes} bytes of memory are not enough to start a program"), "allow 1M or more"))
-            }
+            Some(bytes) if bytes < 1 << 20 => Err(Error::new(
+                format!("{bytes} bytes of memory are not enough to start a program"),
+                "allow 1M or more",
+            )),
             _ => Ok(()),
         }
     }

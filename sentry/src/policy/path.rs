@@ -79,6 +79,16 @@ pub fn shown(path: &Path) -> String {
     }
 }
 
+/// An error of the file system in the words of the kernel, lower case, without Rust's `(os error 2)`.
+pub fn reason(error: &std::io::Error) -> String {
+    let text = match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    };
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -198,7 +198,9 @@ fn current_directory(policy: &Policy, facts: &Facts, places: &Places) -> Here {
         Here::Kept("your home directory lies beneath it")
     } else if TEMPORARY.iter().any(|temporary| cwd == Path::new(temporary)) {
         Here::Kept("each sandbox has its own temporary directory")
-    } else if reserved(cwd).is_some() || cwd.starts_with("/sys") || cwd.starts_with("/run") && cwd.components().count() < 5
+    } else if reserved(cwd).is_some()
+        || cwd.starts_with("/sys")
+        || cwd.starts_with("/run") && cwd.components().count() < 5
     {
         Here::Kept("it belongs to the host's system")
     } else if is_system(cwd) {

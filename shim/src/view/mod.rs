@@ -9,23 +9,26 @@ mod overlay;
 mod place;
 mod proc;
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::libc;
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{chdir, fchdir};
 
 use crate::failure::{Failure, Step};
-use crate::plan::Plan;
+use crate::plan::{Plan, View};
 use crate::sys::{self, MountAttributes};
 
 use place::Tree;
 
 const SEALED: u64 = sys::READ_ONLY | sys::NO_SUID | sys::NO_DEV;
 
-/// Where the new root is attached while the old one is still there; it only has to be an existing directory.
-const SCAFFOLDS: [&CStr; 3] = [c"/tmp", c"/mnt", c"/usr"];
+/// Where the new root is attached while the old one is still there: an existing directory that holds none of the sources,
+/// for it covers what is beneath it.
+const SCAFFOLDS: [&CStr; 6] = [c"/sys", c"/mnt", c"/media", c"/tmp", c"/srv", c"/var"];
 
 /// A tmpfs of at most `size` bytes, not attached yet.
 pub(crate) fn tmpfs(size: u64, mode: u32, attributes: u64) -> Result<OwnedFd, Failure> {
@@ -41,11 +44,16 @@ pub(crate) fn tmpfs(size: u64, mode: u32, attributes: u64) -> Result<OwnedFd, Fa
 }
 
 /// Attaches the new root somewhere, so that mounts can be made in it.
-fn attach_root(root: BorrowedFd) -> Result<(), Failure> {
+fn attach_root(root: BorrowedFd, view: &View) -> Result<(), Failure> {
     let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    let scaffold = SCAFFOLDS.iter().find_map(|path| sys::open_at(None, path, flags, 0, 0).ok());
-    let scaffold =
-        scaffold.ok_or_else(|| Failure::check("find a directory to build the view on (/tmp, /mnt or /usr)"))?;
+    let free = SCAFFOLDS.iter().filter(|scaffold| {
+        let covered = |path: &CStr| Path::new(OsStr::from_bytes(path.to_bytes())).starts_with(OsStr::from_bytes(scaffold.to_bytes()));
+        !view.places.iter().any(|place| place.source.host_paths().any(covered))
+    });
+    let scaffold = free.filter_map(|path| sys::open_at(None, path, flags, 0, 0).ok()).next();
+    let scaffold = scaffold.ok_or_else(|| {
+        Failure::check("find a directory to build the view on").remedy("one of /sys, /mnt, /media, /tmp, /srv, /var must exist without being granted")
+    })?;
     sys::attach(root, scaffold.as_fd()).step(|| "attach the view's root")
 }
 
@@ -59,7 +67,7 @@ pub fn build(plan: &Plan, lost: &mut dyn FnMut(&str), upper: &mut dyn FnMut(&CSt
             .ok_or_else(|| Failure::check("open the root directory (--root)"))?
             .into_mount(view.root_writable)?,
     };
-    attach_root(root.as_fd())?;
+    attach_root(root.as_fd(), view)?;
     let tree = Tree::new(root, view.root.is_none())?;
 
     for (path, target) in &view.links {

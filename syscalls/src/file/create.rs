@@ -121,6 +121,7 @@ fn permissions(mode: Mode) -> Permissions {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;

@@ -118,6 +118,7 @@ fn make_symlink(guest: &dyn Guest, call: &'static str, target: PathPtr, dir: Dir
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink as make};

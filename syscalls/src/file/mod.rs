@@ -24,6 +24,7 @@ mod watch;
 mod xattr;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 pub(crate) mod trial;
 
 /// The rows of all files.

@@ -120,6 +120,7 @@ fn components(path: &[u8]) -> impl Iterator<Item = (&[u8], usize)> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

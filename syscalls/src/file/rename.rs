@@ -60,6 +60,7 @@ fn move_name(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::fs;
 

@@ -45,6 +45,7 @@ fn absent(guest: &dyn Guest, at: DirFd, path: PathPtr) -> Result<Option<String>,
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;

@@ -143,7 +143,7 @@ impl Address {
             Self::Netlink(port, groups) => act(&NetlinkAddr::new(*port, *groups)),
             Self::Unspecified(address) => {
                 let mut raw = libc::sockaddr_in::from(SockaddrIn::from(*address));
-                raw.sin_family = libc::AF_UNSPEC as libc::sa_family_t;
+                raw.sin_family = 0; // AF_UNSPEC
                 act(&SockaddrIn::from(raw))
             }
         }
@@ -168,6 +168,7 @@ fn v6(bytes: &[u8]) -> Result<SocketAddrV6, Errno> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

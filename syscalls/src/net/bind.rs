@@ -52,6 +52,7 @@ pub(super) fn in_directory(dir: &OwnedFd, act: impl FnOnce() -> Result<(), Errno
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;

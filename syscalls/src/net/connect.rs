@@ -89,6 +89,7 @@ fn birth(object: &OwnedFd) -> Option<(i64, u32)> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::fs;
     use std::io::{Read, Write};

@@ -1,0 +1,116 @@
+//! The options of `sentry run`, as they are typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::bubblewrap::Bubblewrap;
+use crate::policy::limits::LimitChanges;
+use crate::policy::{CowStore, Net};
+
+const EXAMPLES: &str = "\
+A path appears under its own name. Rules do not depend on their order: the longest path wins, and for the same path hide
+beats write beats cow beats read. Options win over the policy file, the policy file over the profile.
+
+Examples:
+  sentry run -- ./configure
+  sentry run -w build -r ~/.m2 -- mvn package
+  sentry run -v ./site:/srv:ro --net all -- caddy file-server --root /srv
+  sentry run --memory 512M --timeout 10s --json report.json -- ./solution < input.txt
+
+Exit codes: the program's own; 128+n if signal n ended it; 124 timeout; 125 the sandbox could not be built;
+126 and 127 the program cannot be executed or found.";
+
+/// Run a program in a sandbox
+#[derive(Args, Debug, Default)]
+#[command(override_usage = "sentry run [OPTIONS] -- COMMAND [ARG]...", after_help = EXAMPLES)]
+pub struct Run {
+    /// Show it a file or directory, read-only
+    #[arg(short, long, value_name = "PATH", help_heading = "Files")]
+    pub read: Vec<PathBuf>,
+    /// Let it change a file or directory
+    #[arg(short, long, value_name = "PATH", help_heading = "Files")]
+    pub write: Vec<PathBuf>,
+    /// Let it change a copy of a directory
+    #[arg(long, value_name = "PATH", help_heading = "Files")]
+    pub cow: Vec<PathBuf>,
+    /// Show HOST at another place, writable unless :ro (or :cow) follows
+    #[arg(short, long, value_name = "HOST:BOX[:ro]", help_heading = "Files")]
+    pub volume: Vec<OsString>,
+    /// Make an empty private directory
+    #[arg(long, value_name = "PATH[:SIZE]", help_heading = "Files")]
+    pub tmpfs: Vec<OsString>,
+    /// Hide a path, also if it does not exist yet
+    #[arg(long, value_name = "PATH", help_heading = "Files")]
+    pub hide: Vec<PathBuf>,
+    /// Take the system directories from another root
+    #[arg(long, value_name = "DIR", help_heading = "Files")]
+    pub root: Option<PathBuf>,
+    /// Where copies of changed files are kept
+    #[arg(long, value_enum, value_name = "WHERE", help_heading = "Files")]
+    pub cow_store: Option<CowStore>,
+
+    /// Network: none, or all that this host has
+    #[arg(long, value_name = "NET", value_parser = network, help_heading = "Network")]
+    pub net: Option<Net>,
+    /// Name of the host inside
+    #[arg(long, value_name = "NAME", help_heading = "Network")]
+    pub hostname: Option<String>,
+
+    /// Set a variable, or pass one on
+    #[arg(short, long, value_name = "K[=V]", help_heading = "Environment")]
+    pub env: Vec<OsString>,
+    /// Pass on all variables, secrets included
+    #[arg(long, help_heading = "Environment")]
+    pub env_all: bool,
+    /// Start in this directory of the sandbox
+    #[arg(long, alias = "chdir", value_name = "DIR", help_heading = "Environment")]
+    pub workdir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitChanges,
+
+    /// Begin with a built-in profile: default, dev or judge
+    #[arg(long, value_name = "NAME", help_heading = "Policy")]
+    pub profile: Option<String>,
+    /// Add a policy file (TOML)
+    #[arg(long, value_name = "FILE", help_heading = "Policy")]
+    pub policy: Vec<PathBuf>,
+    /// Add a seccomp profile (OCI's JSON); it can only take away
+    #[arg(long, value_name = "FILE", help_heading = "Policy")]
+    pub seccomp: Option<PathBuf>,
+    /// Go on without protections that this host cannot give
+    #[arg(long, help_heading = "Policy")]
+    pub allow_degraded: bool,
+
+    /// Show denials as they happen, missing files too
+    #[arg(long, value_name = "denied", value_parser = ["denied"], help_heading = "Reports")]
+    pub trace: Option<String>,
+    /// Write a report in JSON to a file, or to a descriptor if it is a number
+    #[arg(long, value_name = "FILE|FD", help_heading = "Reports")]
+    pub json: Option<PathBuf>,
+    /// Write a report in the format of isolate
+    #[arg(long, value_name = "FILE", help_heading = "Reports")]
+    pub meta: Option<PathBuf>,
+    /// No summary at the end
+    #[arg(short, long, help_heading = "Reports")]
+    pub quiet: bool,
+
+    #[command(flatten)]
+    pub(crate) bubblewrap: Bubblewrap,
+
+    /// The program and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+fn network(text: &str) -> Result<Net, String> {
+    match text {
+        "none" => Ok(Net::None),
+        "all" => Ok(Net::All),
+        _ => {
+            Err("this version knows no single hosts; use --net none, or --net all for the network of this host".into())
+        }
+    }
+}
