@@ -65,7 +65,7 @@ pub const ALWAYS: &[&str] = &[
 
 /// Needed when names are protected: the calls that make and move names are done by the supervisor.
 pub const FOR_NAMES: &[&str] =
-    &["bind", "fchdir", "linkat", "mkdirat", "mknodat", "renameat2", "symlinkat", "unlinkat"];
+    &["bind", "chdir", "fchdir", "linkat", "mkdirat", "mknodat", "renameat2", "symlinkat", "unlinkat"];
 
 /// Needed when sockets in grants are decided by the supervisor.
-pub const FOR_SOCKETS: &[&str] = &["connect", "fchdir", "getsockname", "getsockopt", "sendto"];
+pub const FOR_SOCKETS: &[&str] = &["chdir", "connect", "fchdir", "getsockname", "getsockopt", "sendto"];
