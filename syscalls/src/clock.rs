@@ -38,9 +38,9 @@ crate::syscalls! {
     /// Asks for `SIGALRM` after some seconds.
     alarm(seconds: Uint) Clock Judge Allow;
     /// Reads an interval timer.
-    getitimer(which: Int, value: UserPtr) Clock Judge Allow;
+    getitimer(which: Int, value: UserPtr) Clock Default Allow;
     /// Sets an interval timer.
-    setitimer(which: Int, value: UserPtr, old: UserPtr) Clock Judge Allow;
+    setitimer(which: Int, value: UserPtr, old: UserPtr) Clock Default Allow;
     /// Makes a timer of the process.
     timer_create(clock: ClockId, event: UserPtr, timer: UserPtr) Clock Default Allow;
     /// Sets a timer of the process.
@@ -48,7 +48,7 @@ crate::syscalls! {
     /// Reads a timer of the process.
     timer_gettime(timer: Int, value: UserPtr) Clock Default Allow;
     /// Counts missed expirations of a timer of the process.
-    timer_getoverrun(timer: Int) Clock Default Allow;
+    timer_getoverrun(timer: Int) Clock Compat Allow;
     /// Removes a timer of the process.
     timer_delete(timer: Int) Clock Default Allow;
     /// Makes a timer that is waited on through a descriptor.
@@ -56,7 +56,7 @@ crate::syscalls! {
     /// Sets a timer behind a descriptor.
     timerfd_settime(timer: Fd, flags: Flags, value: UserPtr, old: UserPtr) Clock Default Allow;
     /// Reads a timer behind a descriptor.
-    timerfd_gettime(timer: Fd, value: UserPtr) Clock Default Allow;
+    timerfd_gettime(timer: Fd, value: UserPtr) Clock Compat Allow;
 }
 
 const REMEDY: &str = "the sandbox has no clock of its own to set";

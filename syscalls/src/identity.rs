@@ -51,17 +51,17 @@ crate::syscalls! {
     /// Sets the group id; the kernel refuses ids that the sandbox does not map.
     setgid(group: Id) Identity Default Allow;
     /// Sets the real and effective user ids; the kernel refuses ids that the sandbox does not map.
-    setreuid(real: Id, effective: Id) Identity Default Allow;
+    setreuid(real: Id, effective: Id) Identity Compat Allow;
     /// Sets the real and effective group ids; the kernel refuses ids that the sandbox does not map.
-    setregid(real: Id, effective: Id) Identity Default Allow;
+    setregid(real: Id, effective: Id) Identity Compat Allow;
     /// Sets the three user ids; the kernel refuses ids that the sandbox does not map.
     setresuid(real: Id, effective: Id, saved: Id) Identity Default Allow;
     /// Sets the three group ids; the kernel refuses ids that the sandbox does not map.
     setresgid(real: Id, effective: Id, saved: Id) Identity Default Allow;
     /// Sets the user id that files are accessed with.
-    setfsuid(user: Id) Identity Default Allow;
+    setfsuid(user: Id) Identity Compat Allow;
     /// Sets the group id that files are accessed with.
-    setfsgid(group: Id) Identity Default Allow;
+    setfsgid(group: Id) Identity Compat Allow;
     /// Sets the supplementary groups; the kernel refuses it to a guest without capabilities.
     setgroups(count: Int, groups: UserPtr) Identity Default Allow;
     /// Reads capabilities.

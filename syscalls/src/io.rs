@@ -105,9 +105,9 @@ crate::syscalls! {
     /// Writes from several buffers at an offset.
     pwritev(fd: Fd, vectors: UserPtr, count: Size, low: Word, high: Word) Io Default Allow;
     /// Reads into several buffers at an offset, with flags.
-    preadv2(fd: Fd, vectors: UserPtr, count: Size, low: Word, high: Word, flags: Flags) Io Default Allow;
+    preadv2(fd: Fd, vectors: UserPtr, count: Size, low: Word, high: Word, flags: Flags) Io Compat Allow;
     /// Writes from several buffers at an offset, with flags.
-    pwritev2(fd: Fd, vectors: UserPtr, count: Size, low: Word, high: Word, flags: Flags) Io Default Allow;
+    pwritev2(fd: Fd, vectors: UserPtr, count: Size, low: Word, high: Word, flags: Flags) Io Compat Allow;
     /// Moves a file's offset.
     lseek(fd: Fd, offset: Offset, whence: Uint) Io Judge Allow;
     /// Closes a descriptor.
@@ -141,9 +141,10 @@ crate::syscalls! {
     /// Moves bytes between a pipe and a descriptor.
     splice(input: Fd, at_input: UserPtr, output: Fd, at_output: UserPtr, count: Size, flags: Flags) Io Default Allow;
     /// Duplicates what is in a pipe.
-    tee(input: Fd, output: Fd, count: Size, flags: Flags) Io Default Allow;
+    tee(input: Fd, output: Fd, count: Size, flags: Flags) Io Compat Allow;
     /// Maps memory of the caller into a pipe.
-    vmsplice(fd: Fd, vectors: UserPtr, count: Size, flags: Flags) Io Compat Allow;
+    /// Refused everywhere: few programs use it, and they have another way.
+    vmsplice(fd: Fd, vectors: UserPtr, count: Size, flags: Flags) Io Compat Errno(ENOSYS);
     /// Writes a file's data and metadata to its disk.
     fsync(fd: Fd) Io Judge Allow;
     /// Writes a file's data to its disk.
@@ -151,17 +152,18 @@ crate::syscalls! {
     /// Writes all file systems to their disks.
     sync() Io Default Allow;
     /// Writes one file system to its disk.
-    syncfs(fd: Fd) Io Default Allow;
+    syncfs(fd: Fd) Io Compat Allow;
     /// Writes a part of a file to its disk.
-    sync_file_range(fd: Fd, offset: Offset, count: Offset, flags: Flags) Io Default Allow;
+    sync_file_range(fd: Fd, offset: Offset, count: Offset, flags: Flags) Io Compat Allow;
     /// Reserves or frees the space of a part of a file.
     fallocate(fd: Fd, mode: Int, offset: Offset, length: Offset) Io Default Allow;
     /// Says how a part of a file will be read.
     fadvise64(fd: Fd, offset: Offset, length: Size, advice: Int) Io Judge Allow;
     /// Reads a part of a file ahead into the page cache.
-    readahead(fd: Fd, offset: Offset, count: Size) Io Default Allow;
+    readahead(fd: Fd, offset: Offset, count: Size) Io Compat Allow;
     /// Counts the pages of a file that are in the page cache.
-    cachestat(fd: Fd, range: UserPtr, result: UserPtr, flags: Flags) Io Compat Allow;
+    /// Refused everywhere: few programs use it, and they have another way.
+    cachestat(fd: Fd, range: UserPtr, result: UserPtr, flags: Flags) Io Compat Errno(ENOSYS);
 
     /// Waits until one of several descriptors is ready.
     poll(descriptors: UserPtr, count: Uint, timeout: Int) Io Judge Allow;
@@ -173,7 +175,7 @@ crate::syscalls! {
     pselect6(count: Int, read: UserPtr, write: UserPtr, except: UserPtr, timeout: UserPtr, mask: UserPtr)
         Io Judge Allow;
     /// Makes a set of descriptors to wait on.
-    epoll_create(size: Int) Io Default Allow;
+    epoll_create(size: Int) Io Compat Allow;
     /// Makes a set of descriptors to wait on, with flags.
     epoll_create1(flags: Flags) Io Judge Allow;
     /// Adds to, changes or removes from a set of descriptors.
@@ -184,29 +186,35 @@ crate::syscalls! {
     epoll_pwait(set: Fd, events: UserPtr, count: Int, timeout: Int, mask: UserPtr, mask_size: Size) Io Judge Allow;
     /// Waits on a set of descriptors or for a signal, with a timeout in nanoseconds.
     epoll_pwait2(set: Fd, events: UserPtr, count: Int, timeout: UserPtr, mask: UserPtr, mask_size: Size)
-        Io Default Allow;
+        Io Compat Allow;
     /// Never part of a released kernel; fails with `ENOSYS`.
     epoll_ctl_old(set: Fd, operation: Int, fd: Fd, event: UserPtr) Io Compat Errno(ENOSYS);
     /// Never part of a released kernel; fails with `ENOSYS`.
     epoll_wait_old(set: Fd, events: UserPtr, count: Int, timeout: Int) Io Compat Errno(ENOSYS);
     /// Makes a counter that can be waited on.
-    eventfd(initial: Uint) Io Default Allow;
+    eventfd(initial: Uint) Io Compat Allow;
     /// Makes a counter that can be waited on, with flags.
     eventfd2(initial: Uint, flags: Flags) Io Judge Allow;
 
     /// Makes a queue for asynchronous input and output.
-    io_setup(count: Uint, context: UserPtr) Io Compat Allow;
+    /// Refused everywhere: few programs use it, and they have another way.
+    io_setup(count: Uint, context: UserPtr) Io Compat Errno(ENOSYS);
     /// Removes a queue for asynchronous input and output.
-    io_destroy(context: Word) Io Compat Allow;
+    /// Refused everywhere: few programs use it, and they have another way.
+    io_destroy(context: Word) Io Compat Errno(ENOSYS);
     /// Queues operations on descriptors that are open.
-    io_submit(context: Word, count: Long, operations: UserPtr) Io Compat Allow;
+    /// Refused everywhere: few programs use it, and they have another way.
+    io_submit(context: Word, count: Long, operations: UserPtr) Io Compat Errno(ENOSYS);
     /// Cancels a queued operation.
-    io_cancel(context: Word, operation: UserPtr, result: UserPtr) Io Compat Allow;
+    /// Refused everywhere: few programs use it, and they have another way.
+    io_cancel(context: Word, operation: UserPtr, result: UserPtr) Io Compat Errno(ENOSYS);
     /// Waits for queued operations.
-    io_getevents(context: Word, least: Long, most: Long, events: UserPtr, timeout: UserPtr) Io Compat Allow;
+    /// Refused everywhere: few programs use it, and they have another way.
+    io_getevents(context: Word, least: Long, most: Long, events: UserPtr, timeout: UserPtr) Io Compat Errno(ENOSYS);
     /// Waits for queued operations or a signal.
+    /// Refused everywhere: few programs use it, and they have another way.
     io_pgetevents(context: Word, least: Long, most: Long, events: UserPtr, timeout: UserPtr, mask: UserPtr)
-        Io Compat Allow;
+        Io Compat Errno(ENOSYS);
     /// Makes a ring that opens files and connects sockets without syscalls, so that no filter sees them.
     /// Fails with `ENOSYS`, and programs fall back to ordinary calls.
     io_uring_setup(entries: Uint, parameters: UserPtr) Io Compat Errno(ENOSYS);

@@ -6,14 +6,17 @@ crate::syscalls! {
     /// Waits on and wakes a word of memory: what locks are made of.
     futex(word: UserPtr, operation: Int, value: Uint, timeout: UserPtr, word2: UserPtr, value3: Uint) Ipc Judge Allow;
     /// Waits on several words at once.
-    futex_waitv(waiters: UserPtr, count: Uint, flags: Flags, timeout: UserPtr, clock: ClockId) Ipc Default Allow;
+    futex_waitv(waiters: UserPtr, count: Uint, flags: Flags, timeout: UserPtr, clock: ClockId) Ipc Compat Allow;
     /// Wakes waiters of a word of a given size.
-    futex_wake(word: UserPtr, mask: Word, count: Int, flags: Flags) Ipc Default Allow;
+    /// Refused everywhere: few programs use it, and they have another way.
+    futex_wake(word: UserPtr, mask: Word, count: Int, flags: Flags) Ipc Compat Errno(ENOSYS);
     /// Waits on a word of a given size.
+    /// Refused everywhere: few programs use it, and they have another way.
     futex_wait(word: UserPtr, value: Word, mask: Word, flags: Flags, timeout: UserPtr, clock: ClockId)
-        Ipc Default Allow;
+        Ipc Compat Errno(ENOSYS);
     /// Moves waiters from one word to another.
-    futex_requeue(waiters: UserPtr, flags: Flags, wake: Int, requeue: Int) Ipc Default Allow;
+    /// Refused everywhere: few programs use it, and they have another way.
+    futex_requeue(waiters: UserPtr, flags: Flags, wake: Int, requeue: Int) Ipc Compat Errno(ENOSYS);
     /// Registers the list of locks that the kernel releases when the thread dies.
     set_robust_list(head: UserPtr, length: Size) Ipc Judge Allow;
     /// Reads a thread's list of locks.
@@ -32,7 +35,7 @@ crate::syscalls! {
     /// Operates on a System V semaphore set.
     semop(set: Int, operations: UserPtr, count: Uint) Ipc Default Allow;
     /// Operates on a System V semaphore set, with a timeout.
-    semtimedop(set: Int, operations: UserPtr, count: Uint, timeout: UserPtr) Ipc Default Allow;
+    semtimedop(set: Int, operations: UserPtr, count: Uint, timeout: UserPtr) Ipc Compat Allow;
     /// Controls a System V semaphore set.
     semctl(set: Int, index: Int, command: Int, argument: Word) Ipc Default Allow;
     /// Finds or makes a System V message queue.

@@ -29,33 +29,35 @@ crate::syscalls! {
     /// `MADV_HWPOISON` and `MADV_SOFT_OFFLINE` fail with `EPERM`: they take memory of the host out of use.
     madvise(address: UserPtr, length: Size, advice: Int) Memory Judge Filter(ADVICE);
     /// Says how another process of the sandbox will use its memory.
-    process_madvise(process: Fd, vectors: UserPtr, count: Size, advice: Int, flags: Flags) Memory Compat Allow;
+    /// Refused everywhere: few programs use it, and they have another way.
+    process_madvise(process: Fd, vectors: UserPtr, count: Size, advice: Int, flags: Flags) Memory Compat Errno(ENOSYS);
     /// Frees the memory of a dying process of the sandbox.
-    process_mrelease(process: Fd, flags: Flags) Memory Compat Allow;
+    /// Refused everywhere: few programs use it, and they have another way.
+    process_mrelease(process: Fd, flags: Flags) Memory Compat Errno(ENOSYS);
     /// Writes a mapped file back.
     msync(address: UserPtr, length: Size, flags: Flags) Memory Judge Allow;
     /// Says which pages are in memory.
-    mincore(address: UserPtr, length: Size, pages: UserPtr) Memory Judge Allow;
+    mincore(address: UserPtr, length: Size, pages: UserPtr) Memory Default Allow;
     /// Keeps memory from being swapped out, within `RLIMIT_MEMLOCK`.
-    mlock(address: UserPtr, length: Size) Memory Judge Allow;
+    mlock(address: UserPtr, length: Size) Memory Default Allow;
     /// Keeps memory from being swapped out once it is touched, within `RLIMIT_MEMLOCK`.
-    mlock2(address: UserPtr, length: Size, flags: Flags) Memory Default Allow;
+    mlock2(address: UserPtr, length: Size, flags: Flags) Memory Compat Allow;
     /// Lets memory be swapped out again.
-    munlock(address: UserPtr, length: Size) Memory Judge Allow;
+    munlock(address: UserPtr, length: Size) Memory Default Allow;
     /// Keeps all memory from being swapped out, within `RLIMIT_MEMLOCK`.
-    mlockall(flags: Flags) Memory Default Allow;
+    mlockall(flags: Flags) Memory Compat Allow;
     /// Lets all memory be swapped out again.
-    munlockall() Memory Default Allow;
+    munlockall() Memory Compat Allow;
     /// Forbids all later changes of a mapping.
-    mseal(address: UserPtr, length: Size, flags: Word) Memory Default Allow;
+    mseal(address: UserPtr, length: Size, flags: Word) Memory Compat Allow;
     /// Orders memory accesses between threads.
-    membarrier(command: Int, flags: Uint, cpu: Int) Memory Judge Allow;
+    membarrier(command: Int, flags: Uint, cpu: Int) Memory Default Allow;
     /// Changes what may be done with memory, and its protection key.
-    pkey_mprotect(address: UserPtr, length: Size, protection: Word, key: Int) Memory Default Allow;
+    pkey_mprotect(address: UserPtr, length: Size, protection: Word, key: Int) Memory Compat Allow;
     /// Takes a memory protection key.
-    pkey_alloc(flags: Word, rights: Word) Memory Default Allow;
+    pkey_alloc(flags: Word, rights: Word) Memory Compat Allow;
     /// Gives a memory protection key back.
-    pkey_free(key: Int) Memory Default Allow;
+    pkey_free(key: Int) Memory Compat Allow;
     /// Makes a file that lives in memory and has no name.
     memfd_create(name: UserPtr, flags: Flags) Memory Default Allow;
     /// Makes memory that not even the kernel maps.
@@ -65,15 +67,16 @@ crate::syscalls! {
     remap_file_pages(address: UserPtr, size: Size, protection: Word, page: Word, flags: Word)
         Memory Compat Errno(ENOSYS);
     /// Makes a shadow stack for a thread.
-    map_shadow_stack(address: UserPtr, size: Size, flags: Flags) Memory Default Allow;
+    map_shadow_stack(address: UserPtr, size: Size, flags: Flags) Memory Compat Allow;
     /// Hands page faults to user space; fails with `EPERM`, for it lets a program stop the kernel at a place of its choice.
     userfaultfd(flags: Flags) Memory Compat Errno(EPERM);
     /// Reads the memory policy of a thread or an address.
-    get_mempolicy(mode: UserPtr, nodes: UserPtr, count: Word, address: UserPtr, flags: Word) Memory Default Allow;
+    get_mempolicy(mode: UserPtr, nodes: UserPtr, count: Word, address: UserPtr, flags: Word) Memory Compat Allow;
     /// Sets the calling thread's memory policy.
-    set_mempolicy(mode: Int, nodes: UserPtr, count: Word) Memory Default Allow;
+    set_mempolicy(mode: Int, nodes: UserPtr, count: Word) Memory Compat Allow;
     /// Sets the home node of a range under a memory policy.
-    set_mempolicy_home_node(address: UserPtr, length: Size, node: Word, flags: Word) Memory Compat Allow;
+    /// Refused everywhere: few programs use it, and they have another way.
+    set_mempolicy_home_node(address: UserPtr, length: Size, node: Word, flags: Word) Memory Compat Errno(ENOSYS);
     /// Sets the memory policy of a range; fails with `EPERM`, for placement belongs to the host.
     mbind(address: UserPtr, length: Size, mode: Word, nodes: UserPtr, count: Word, flags: Flags)
         Memory Compat Errno(EPERM);

@@ -27,9 +27,9 @@ crate::syscalls! {
     /// Limit: a root that does not exist is `EPERM` too, not `ENOENT`.
     chroot(root: PathPtr) Mount Default Emulate(chroot);
     /// Describes a mount of the view.
-    statmount(request: UserPtr, buffer: UserPtr, size: Size, flags: Flags) Mount Default Allow;
+    statmount(request: UserPtr, buffer: UserPtr, size: Size, flags: Flags) Mount Compat Allow;
     /// Lists the mounts of the view.
-    listmount(request: UserPtr, ids: UserPtr, count: Size, flags: Flags) Mount Default Allow;
+    listmount(request: UserPtr, ids: UserPtr, count: Size, flags: Flags) Mount Compat Allow;
     /// Picks a mount as a descriptor; fails with `ENOSYS`, and programs fall back to `mount`.
     open_tree(at: DirFd, path: PathPtr, flags: Flags) Mount Compat Errno(ENOSYS);
     /// Picks a mount as a descriptor and changes it; fails with `ENOSYS`, and programs fall back to `mount`.

@@ -17,7 +17,7 @@ crate::syscalls! {
     sethostname(name: UserPtr, length: Int) System Default Emulate(sethostname);
     /// Sets the NIS domain name: refused with `EPERM` and reported.
     /// Limit: the sandbox has no NIS domain, and there is no option to give it one.
-    setdomainname(name: UserPtr, length: Int) System Default Emulate(setdomainname);
+    setdomainname(name: UserPtr, length: Int) System Compat Emulate(setdomainname);
     /// Returns memory sizes, load and uptime.
     sysinfo(info: UserPtr) System Judge Allow;
     /// Returns random bytes.

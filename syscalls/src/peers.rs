@@ -12,9 +12,9 @@ crate::syscalls! {
         Process Default Allow { NoTracing => Errno(EPERM) };
     /// Writes the memory of a process of the sandbox.
     process_vm_writev(process: Pid, here: UserPtr, count: Word, there: UserPtr, there_count: Word, flags: Word)
-        Process Default Allow { NoTracing => Errno(EPERM) };
+        Process Compat Allow { NoTracing => Errno(EPERM) };
     /// Compares what two processes of the sandbox have open or share.
-    kcmp(one: Pid, other: Pid, kind: Int, index: Word, other_index: Word) Process Default Allow { NoTracing => Errno(EPERM) };
+    kcmp(one: Pid, other: Pid, kind: Int, index: Word, other_index: Word) Process Compat Allow { NoTracing => Errno(EPERM) };
     /// Makes a descriptor that stands for a process of the sandbox.
     pidfd_open(process: Pid, flags: Flags) Process Default Allow;
     /// Copies a descriptor out of a process of the sandbox.

@@ -52,7 +52,7 @@ crate::syscalls! {
     /// Returns the process group of the caller.
     getpgrp() Process Judge Allow;
     /// Returns the process group of a process.
-    getpgid(process: Pid) Process Judge Allow;
+    getpgid(process: Pid) Process Default Allow;
     /// Puts a process into a group.
     setpgid(process: Pid, group: Pid) Process Judge Allow;
     /// Returns the session of a process.
@@ -70,7 +70,7 @@ crate::syscalls! {
     /// Reads a segment of thread-local storage; 32-bit only, fails with `ENOSYS`.
     get_thread_area(descriptor: UserPtr) Process Compat Errno(ENOSYS);
     /// Returns the processor the caller runs on.
-    getcpu(processor: UserPtr, node: UserPtr, unused: UserPtr) Process Judge Allow;
+    getcpu(processor: UserPtr, node: UserPtr, unused: UserPtr) Process Default Allow;
 
     /// Lets another thread run.
     sched_yield() Process Judge Allow;
@@ -80,13 +80,13 @@ crate::syscalls! {
     /// Returns the processors that a thread may run on.
     sched_getaffinity(thread: Pid, size: Uint, mask: UserPtr) Process Judge Allow;
     /// Sets a thread's scheduling priority.
-    sched_setparam(thread: Pid, parameters: UserPtr) Process Default Allow;
+    sched_setparam(thread: Pid, parameters: UserPtr) Process Compat Allow;
     /// Returns a thread's scheduling priority.
-    sched_getparam(thread: Pid, parameters: UserPtr) Process Default Allow;
+    sched_getparam(thread: Pid, parameters: UserPtr) Process Compat Allow;
     /// Sets a thread's scheduling policy.
-    sched_setscheduler(thread: Pid, policy: Int, parameters: UserPtr) Process Default Allow;
+    sched_setscheduler(thread: Pid, policy: Int, parameters: UserPtr) Process Compat Allow;
     /// Returns a thread's scheduling policy.
-    sched_getscheduler(thread: Pid) Process Default Allow;
+    sched_getscheduler(thread: Pid) Process Compat Allow;
     /// Returns the highest priority of a policy.
     sched_get_priority_max(policy: Int) Process Default Allow;
     /// Returns the lowest priority of a policy.
@@ -102,9 +102,9 @@ crate::syscalls! {
     /// Sets the nice value.
     setpriority(which: Int, who: Int, value: Int) Process Default Allow;
     /// Returns the priority of input and output.
-    ioprio_get(which: Int, who: Int) Process Default Allow;
+    ioprio_get(which: Int, who: Int) Process Compat Allow;
     /// Sets the priority of input and output.
-    ioprio_set(which: Int, who: Int, priority: Int) Process Default Allow;
+    ioprio_set(which: Int, who: Int, priority: Int) Process Compat Allow;
 
     /// Reads and sets resource limits; none can be raised above the sandbox's.
     prlimit64(process: Pid, resource: Uint, new: UserPtr, old: UserPtr) Process Judge Allow;
@@ -115,7 +115,7 @@ crate::syscalls! {
     /// Returns what was used of processor and memory.
     getrusage(who: Int, usage: UserPtr) Process Judge Allow;
     /// Returns what was used of processor time.
-    times(buffer: UserPtr) Process Judge Allow;
+    times(buffer: UserPtr) Process Default Allow;
 }
 
 #[cfg(test)]

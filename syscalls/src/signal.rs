@@ -11,13 +11,13 @@ crate::syscalls! {
     /// Returns from a signal handler.
     rt_sigreturn() Signal Judge Allow;
     /// Says which blocked signals are waiting.
-    rt_sigpending(mask: UserPtr, mask_size: Size) Signal Default Allow;
+    rt_sigpending(mask: UserPtr, mask_size: Size) Signal Compat Allow;
     /// Takes a signal that is waiting, with a timeout.
     rt_sigtimedwait(mask: UserPtr, info: UserPtr, timeout: UserPtr, mask_size: Size) Signal Judge Allow;
     /// Sends a signal and a value to a process.
-    rt_sigqueueinfo(process: Pid, signal: Signal, info: UserPtr) Signal Default Allow;
+    rt_sigqueueinfo(process: Pid, signal: Signal, info: UserPtr) Signal Compat Allow;
     /// Sends a signal and a value to a thread.
-    rt_tgsigqueueinfo(process: Pid, thread: Pid, signal: Signal, info: UserPtr) Signal Default Allow;
+    rt_tgsigqueueinfo(process: Pid, thread: Pid, signal: Signal, info: UserPtr) Signal Compat Allow;
     /// Waits for a signal with another mask.
     rt_sigsuspend(mask: UserPtr, mask_size: Size) Signal Judge Allow;
     /// Sets the stack that handlers run on.

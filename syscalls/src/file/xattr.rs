@@ -23,15 +23,15 @@ crate::syscalls! {
     /// Lists the extended attributes of a file or link.
     llistxattr(path: PathPtr, list: UserPtr, size: Size) File Default Allow;
     /// Lists the extended attributes of an open file.
-    flistxattr(file: Fd, list: UserPtr, size: Size) File Default Allow;
+    flistxattr(file: Fd, list: UserPtr, size: Size) File Compat Allow;
     /// Lists the extended attributes of a file, relative to a directory.
     listxattrat(dir: DirFd, path: PathPtr, flags: Flags, list: UserPtr, size: Size) File Compat Allow;
     /// Removes an extended attribute of a file.
     removexattr(path: PathPtr, name: UserPtr) File Default Allow;
     /// Removes an extended attribute of a file or link.
-    lremovexattr(path: PathPtr, name: UserPtr) File Default Allow;
+    lremovexattr(path: PathPtr, name: UserPtr) File Compat Allow;
     /// Removes an extended attribute of an open file.
-    fremovexattr(file: Fd, name: UserPtr) File Default Allow;
+    fremovexattr(file: Fd, name: UserPtr) File Compat Allow;
     /// Removes an extended attribute of a file, relative to a directory.
     removexattrat(dir: DirFd, path: PathPtr, flags: Flags, name: UserPtr) File Compat Allow;
 }

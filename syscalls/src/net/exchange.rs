@@ -12,7 +12,7 @@ crate::syscalls! {
     /// Receives a message.
     recvmsg(socket: Fd, message: UserPtr, flags: Flags) Network Default Allow;
     /// Receives several messages.
-    recvmmsg(socket: Fd, messages: UserPtr, count: Uint, flags: Flags, timeout: UserPtr) Network Default Allow;
+    recvmmsg(socket: Fd, messages: UserPtr, count: Uint, flags: Flags, timeout: UserPtr) Network Compat Allow;
     /// Ends one or both directions of a connection.
     shutdown(socket: Fd, how: Int) Network Default Allow;
     /// Tells the address of a socket.

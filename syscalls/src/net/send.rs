@@ -18,7 +18,7 @@ crate::syscalls! {
     };
     /// Sends a message.
     /// Limit: a destination out of reach is not named at the end of the run.
-    sendmsg(socket: Fd, message: UserPtr, flags: Flags) Network Default Allow;
+    sendmsg(socket: Fd, message: UserPtr, flags: Flags) Network Judge Allow;
     /// Sends several messages.
     /// Limit: a destination out of reach is not named at the end of the run.
     sendmmsg(socket: Fd, messages: UserPtr, count: Uint, flags: Flags) Network Default Allow;
