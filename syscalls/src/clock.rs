@@ -38,7 +38,7 @@ crate::syscalls! {
     /// Asks for `SIGALRM` after some seconds.
     alarm(seconds: Uint) Clock Judge Allow;
     /// Reads an interval timer.
-    getitimer(which: Int, value: UserPtr) Clock Default Allow;
+    getitimer(which: Int, value: UserPtr) Clock Compat Allow;
     /// Sets an interval timer.
     setitimer(which: Int, value: UserPtr, old: UserPtr) Clock Default Allow;
     /// Makes a timer of the process.
@@ -46,7 +46,7 @@ crate::syscalls! {
     /// Sets a timer of the process.
     timer_settime(timer: Int, flags: Flags, value: UserPtr, old: UserPtr) Clock Default Allow;
     /// Reads a timer of the process.
-    timer_gettime(timer: Int, value: UserPtr) Clock Default Allow;
+    timer_gettime(timer: Int, value: UserPtr) Clock Compat Allow;
     /// Counts missed expirations of a timer of the process.
     timer_getoverrun(timer: Int) Clock Compat Allow;
     /// Removes a timer of the process.

@@ -51,9 +51,9 @@ crate::syscalls! {
     /// Sets the group id; the kernel refuses ids that the sandbox does not map.
     setgid(group: Id) Identity Default Allow;
     /// Sets the real and effective user ids; the kernel refuses ids that the sandbox does not map.
-    setreuid(real: Id, effective: Id) Identity Compat Allow;
+    setreuid(real: Id, effective: Id) Identity Default Allow;
     /// Sets the real and effective group ids; the kernel refuses ids that the sandbox does not map.
-    setregid(real: Id, effective: Id) Identity Compat Allow;
+    setregid(real: Id, effective: Id) Identity Default Allow;
     /// Sets the three user ids; the kernel refuses ids that the sandbox does not map.
     setresuid(real: Id, effective: Id, saved: Id) Identity Default Allow;
     /// Sets the three group ids; the kernel refuses ids that the sandbox does not map.

@@ -168,7 +168,7 @@ fn v6(bytes: &[u8]) -> Result<SocketAddrV6, Errno> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 mod tests {
     use super::*;
 

@@ -89,7 +89,7 @@ fn birth(object: &OwnedFd) -> Option<(i64, u32)> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 mod tests {
     use std::fs;
     use std::io::{Read, Write};
