@@ -1,0 +1,68 @@
+//! Who is measured: a name and the command prefix that comes before the guest.
+
+use std::path::Path;
+
+/// One subject.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Its name in the table.
+    pub name: &'static str,
+    /// What comes before the guest's command.
+    pub prefix: Vec<String>,
+    /// Why it is not measured, if so.
+    pub missing: Option<String>,
+}
+
+/// What our default view shows of `/etc`, for bubblewrap to show the same.
+const ETC: &[&str] = &[
+    "alternatives", "bash.bashrc", "bash_completion.d", "ca-certificates", "ca-certificates.conf", "debian_version",
+    "ethertypes", "fonts", "gai.conf", "gprofng.rc", "groff", "host.conf", "inputrc", "java-17-openjdk", "ld.so.cache",
+    "ld.so.conf", "ld.so.conf.d", "ldap/ldap.conf", "locale.alias", "login.defs", "lsb-release", "magic", "magic.mime",
+    "mailcap", "manpath.config", "maven", "mime.types", "networks", "opt", "perl", "profile", "profile.d", "protocols",
+    "python3", "python3.11", "rpc", "services", "sgml", "shells", "skel", "ssl/certs", "ssl/openssl.cnf", "terminfo",
+    "timezone", "vim", "wgetrc", "xattr.conf", "xdg", "xml",
+];
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
+fn found(program: &str) -> Option<String> {
+    let path = Path::new(program);
+    let there = if path.components().count() > 1 {
+        path.exists()
+    } else {
+        ["/usr/local/bin", "/usr/bin", "/bin"].iter().any(|directory| Path::new(directory).join(program).exists())
+    };
+    (!there).then(|| format!("{program} is not installed"))
+}
+
+/// All subjects for guests that work in `directory`; the first is native, the second native again as a control.
+pub fn all(sentry: &str, directory: &str) -> Vec<Subject> {
+    let base = format!(
+        "bwrap --unshare-all --ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/sbin /sbin --symlink usr/lib /lib \
+         --symlink usr/lib64 /lib64 --proc /proc --dev /dev --tmpfs /tmp"
+    );
+    let mut same = words(&base);
+    for name in ETC.iter().filter(|name| Path::new("/etc").join(name).exists()) {
+        same.extend(["--ro-bind".to_owned(), format!("/etc/{name}"), format!("/etc/{name}")]);
+    }
+    let bind = |mut prefix: Vec<String>| {
+        prefix.extend(words(&format!("--bind {directory} {directory} --chdir {directory}")));
+        prefix
+    };
+    let ours = |options: &str| words(&format!("{sentry} run --quiet {options} --"));
+    let subject = |name, prefix: Vec<String>| {
+        let missing = prefix.first().and_then(|program| found(program));
+        Subject { name, prefix, missing }
+    };
+    vec![
+        subject("native", Vec::new()),
+        subject("native again", Vec::new()),
+        subject("bwrap, /usr only", bind(words(&base))),
+        subject("bwrap, same view", bind(same)),
+        subject("sentry --write .", ours("--write .")),
+        subject("sentry --read .", ours("--read .")),
+        subject("sentry (copy-on-write)", ours("--cow .")),
+    ]
+}
