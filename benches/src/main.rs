@@ -102,7 +102,8 @@ impl Place {
             if to == "sentry" && !from.exists() {
                 continue;
             }
-            std::fs::copy(&from, directory.join(to)).with_context(|| format!("cannot copy {}; build it first", from.display()))?;
+            std::fs::copy(&from, directory.join(to))
+                .with_context(|| format!("cannot copy {}; build it first", from.display()))?;
         }
         if let Some(user) = &cli.user {
             let status = Command::new("chown").args(["-R", user]).arg(&directory).status()?;
@@ -193,7 +194,12 @@ fn measure(cli: &Cli) -> anyhow::Result<()> {
     for question in &asked {
         for subject in &subjects {
             let failure = subject.missing.clone();
-            rows.push(Row { question: question.name.to_owned(), subject: subject.name.to_owned(), samples: Vec::new(), failure });
+            rows.push(Row {
+                question: question.name.to_owned(),
+                subject: subject.name.to_owned(),
+                samples: Vec::new(),
+                failure,
+            });
         }
     }
     for round in 0..rounds {
@@ -234,7 +240,8 @@ fn date() -> String {
 fn machine() -> Vec<(String, String)> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let cpuinfo = read("/proc/cpuinfo");
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
+    let model =
+        cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
     let mut facts = vec![
         ("cpu".to_owned(), model.unwrap_or("unknown CPU").to_owned()),
         ("cpus".to_owned(), cpuinfo.matches("\nprocessor").count().saturating_add(1).to_string()),

@@ -54,7 +54,11 @@ impl Results {
                 subjects.push(&row.subject);
             }
         }
-        let mut text = format!("| |{}\n|---|{}\n", subjects.iter().map(|name| format!(" {name} |")).collect::<String>(), "---|".repeat(subjects.len()));
+        let mut text = format!(
+            "| |{}\n|---|{}\n",
+            subjects.iter().map(|name| format!(" {name} |")).collect::<String>(),
+            "---|".repeat(subjects.len())
+        );
         for question in questions::ALL {
             if !self.rows.iter().any(|row| row.question == question.name) {
                 continue;
@@ -67,7 +71,13 @@ impl Results {
         }
         let fact = |name: &str| self.machine.iter().find(|(known, _)| known == name).map_or("?", |(_, value)| value);
         let date = &self.date;
-        text.push_str(&format!("\n{}, {} CPUs, Linux {}; {} rounds, {date}.\n", fact("cpu"), fact("cpus"), fact("kernel"), self.rounds));
+        text.push_str(&format!(
+            "\n{}, {} CPUs, Linux {}; {} rounds, {date}.\n",
+            fact("cpu"),
+            fact("cpus"),
+            fact("kernel"),
+            self.rounds
+        ));
         text
     }
 
@@ -101,7 +111,10 @@ impl Results {
             if let (Some(own), Some(native)) = (samples(question, ours), samples(question, "native"))
                 && let Some(times) = ratio(&own, &native)
             {
-                text.push(format!("{question} in a granted directory: {:.2}x native (goal 1.1x and the filter's price)", times.median));
+                text.push(format!(
+                    "{question} in a granted directory: {:.2}x native (goal 1.1x and the filter's price)",
+                    times.median
+                ));
             }
         }
         if let (Some(own), Some(other)) = (samples("startup", ours), samples("startup", "bwrap, same view"))

@@ -66,11 +66,17 @@ fn mount(guest: &dyn Guest, source: PathPtr, target: PathPtr, kind: PathPtr, fla
     let (what, remedy) = if flags.contains(MsFlags::MS_REMOUNT) {
         (format!("with other flags on {target}"), format!("choose at start with --read {target} or --write {target}"))
     } else if flags.contains(MsFlags::MS_BIND) {
-        (format!("{} on {target}", shown(&source)), format!("show it at start with --volume {}:{target}", shown(&source)))
+        (
+            format!("{} on {target}", shown(&source)),
+            format!("show it at start with --volume {}:{target}", shown(&source)),
+        )
     } else if flags.intersects(propagation) {
         (format!("with other propagation on {target}"), "the sandbox's mounts do not change after the start".into())
     } else if flags.contains(MsFlags::MS_MOVE) {
-        (format!("moved from {} to {target}", shown(&source)), "the sandbox's mounts do not change after the start".into())
+        (
+            format!("moved from {} to {target}", shown(&source)),
+            "the sandbox's mounts do not change after the start".into(),
+        )
     } else if kind.as_bytes() == b"tmpfs" {
         (format!("tmpfs on {target}"), format!("make it at start with --tmpfs {target}"))
     } else {
@@ -163,7 +169,9 @@ mod tests {
     fn a_bad_pointer_is_a_fault_and_not_reported() {
         let guest = FakeGuest::default();
         let good = guest.put_path("/mnt");
-        for (source, target, kind) in [(WILD, good, good), (good, WILD, good), (good, good, WILD), (good, NOTHING, good)] {
+        for (source, target, kind) in
+            [(WILD, good, good), (good, WILD, good), (good, good, WILD), (good, NOTHING, good)]
+        {
             let answer = mount(&guest, source, target, kind, Word(0), UserPtr(0));
             assert_eq!(answer.expect_err("refused"), Errno::EFAULT);
         }

@@ -252,8 +252,12 @@ pub fn all() -> &'static [Syscall] {
             crate::process::ROWS,
             crate::signal::ROWS,
         ];
-        let mut all: Vec<Syscall> =
-            topics.iter().chain(crate::file::ROWS).chain(crate::net::ROWS).flat_map(|rows| rows.iter().copied()).collect();
+        let mut all: Vec<Syscall> = topics
+            .iter()
+            .chain(crate::file::ROWS)
+            .chain(crate::net::ROWS)
+            .flat_map(|rows| rows.iter().copied())
+            .collect();
         all.sort_by_key(|row| row.name);
         all
     });

@@ -90,7 +90,9 @@ fn test_user() -> (u32, u32) {
 
 /// Whether a program is installed.
 pub fn has(program: &str) -> bool {
-    ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin"].iter().any(|directory| Path::new(directory).join(program).exists())
+    ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin"]
+        .iter()
+        .any(|directory| Path::new(directory).join(program).exists())
 }
 
 /// A command that runs as the ordinary user with a plain environment.

@@ -103,15 +103,21 @@ fn ten_thousand_grants_work() {
         options.push(format!("f{number}"));
     }
     let run = Sandbox::new(&project).options(options).sh("cat f9999");
-    assert!(run.code == 0 && run.out == "x" || run.code == 125 && run.err.lines().count() == 1, "{} {}", run.code, run.err);
+    assert!(
+        run.code == 0 && run.out == "x" || run.code == 125 && run.err.lines().count() == 1,
+        "{} {}",
+        run.code,
+        run.err
+    );
 }
 
 #[test]
 fn reports_are_written_where_asked() {
     let project = Project::new();
     let meta = project.join("meta");
-    let mut command =
-        Sandbox::new(&project).options([OsStr::new("--meta"), meta.as_os_str(), OsStr::new("--timeout"), OsStr::new("300ms")]).command(["sleep", "5"]);
+    let mut command = Sandbox::new(&project)
+        .options([OsStr::new("--meta"), meta.as_os_str(), OsStr::new("--timeout"), OsStr::new("300ms")])
+        .command(["sleep", "5"]);
     assert_eq!(command.status().unwrap().code(), Some(124));
     let meta = project.read("meta");
     assert!(meta.contains("status:TO\n") && meta.contains("killed:1\n"), "{meta}");
@@ -126,7 +132,10 @@ fn reports_are_written_where_asked() {
 #[test]
 fn quiet_is_quiet() {
     let project = Project::new();
-    let run = Sandbox::new(&project).options(["--quiet"]).sh("touch x; mount -t tmpfs none /tmp 2>/dev/null; exit 3").exits(3);
+    let run = Sandbox::new(&project)
+        .options(["--quiet"])
+        .sh("touch x; mount -t tmpfs none /tmp 2>/dev/null; exit 3")
+        .exits(3);
     assert!(run.err.is_empty(), "{}", run.err);
 }
 

@@ -132,7 +132,8 @@ fn sockets_in_grants_are_not_granted_with_them() {
             run.says("socket");
         }
     }
-    let granted = Sandbox::new(&project).options(["--read", probe, "--write", socket]).run(guest(&["path-socket", socket]));
+    let granted =
+        Sandbox::new(&project).options(["--read", probe, "--write", socket]).run(guest(&["path-socket", socket]));
     assert_eq!(granted.out.trim(), "escaped", "a socket that was granted by name works: {granted:?}");
 }
 
@@ -143,7 +144,9 @@ fn kernel_interfaces_around_the_filter_are_closed() {
     for probe in ["unshare", "clone", "clone-dirty", "clone3"] {
         contained(&project, &[], &[probe]);
     }
-    for probe in ["setns", "mount", "new-mount-api", "terminal-input", "beyond-the-table", "dangerous", "socket-families"] {
+    for probe in
+        ["setns", "mount", "new-mount-api", "terminal-input", "beyond-the-table", "dangerous", "socket-families"]
+    {
         contained_inside(&project, &[], &[probe]);
     }
 }

@@ -28,13 +28,16 @@ fn memory_bombs_end() {
 #[test]
 fn fork_bombs_end() {
     let project = Project::new();
-    let run = Sandbox::new(&project)
-        .options(["--pids", "40", "--timeout", "20s"])
-        .run(["bash", "-c", "for n in $(seq 60); do sleep 3 & done; exit 5"]);
+    let run = Sandbox::new(&project).options(["--pids", "40", "--timeout", "20s"]).run([
+        "bash",
+        "-c",
+        "for n in $(seq 60); do sleep 3 & done; exit 5",
+    ]);
     assert_ne!(run.code, 0);
     hit(&run, "pids");
     run.because("pids");
-    let bomb = Sandbox::new(&project).options(["--pids", "40", "--timeout", "3s"]).run(["bash", "-c", ":(){ :|:& };:; wait"]);
+    let bomb =
+        Sandbox::new(&project).options(["--pids", "40", "--timeout", "3s"]).run(["bash", "-c", ":(){ :|:& };:; wait"]);
     assert!(["pids", "timeout", "exited"].contains(&bomb.report["cause"].as_str().unwrap()), "{bomb:?}");
 }
 
@@ -53,7 +56,8 @@ fn the_limit_on_processes_is_exact() {
 fn time_is_limited() {
     let project = Project::new();
     Sandbox::new(&project).options(["--timeout", "500ms"]).run(["sleep", "20"]).exits(124).because("timeout");
-    let run = Sandbox::new(&project).options(["--cpu-time", "1s"]).sh("while :; do :; done").exits(124).because("timeout");
+    let run =
+        Sandbox::new(&project).options(["--cpu-time", "1s"]).sh("while :; do :; done").exits(124).because("timeout");
     hit(&run, "cpu-time");
     // A program that catches every signal ends all the same.
     let deaf = "trap '' TERM INT HUP XCPU; while :; do :; done";
@@ -68,9 +72,12 @@ fn disk_is_limited() {
     hit(&run, "disk");
     let run = Sandbox::new(&project).options(["--disk", "20M"]).sh("head -c 30M /dev/zero > /tmp/big");
     assert_eq!(run.code, 1, "{run:?}");
-    let run = Sandbox::new(&project).options(["--disk", "20M", "--cow-store", "memory"]).sh("head -c 30M /dev/zero > big");
+    let run =
+        Sandbox::new(&project).options(["--disk", "20M", "--cow-store", "memory"]).sh("head -c 30M /dev/zero > big");
     assert_eq!(run.code, 1, "{run:?}");
-    let run = Sandbox::new(&project).options(["--max-file", "1M"]).sh("trap '' XFSZ; head -c 2M /dev/zero > big; wc -c < big");
+    let run = Sandbox::new(&project)
+        .options(["--max-file", "1M"])
+        .sh("trap '' XFSZ; head -c 2M /dev/zero > big; wc -c < big");
     assert_eq!(run.out.trim(), "1048576", "{run:?}");
 }
 

@@ -71,7 +71,8 @@ fn node() {
     needs!("node");
     let run = Sandbox::new(&Project::new()).run(["node", "-e", "setTimeout(() => console.log(1 + 1), 10)"]).exits(0);
     assert_eq!(run.out, "2\n");
-    let limited = Sandbox::new(&Project::new()).options(["--memory", "512M"]).run(["node", "-e", "console.log(3)"]).exits(0);
+    let limited =
+        Sandbox::new(&Project::new()).options(["--memory", "512M"]).run(["node", "-e", "console.log(3)"]).exits(0);
     assert_eq!(limited.out, "3\n");
 }
 
@@ -101,6 +102,8 @@ fn archives_and_searches() {
 
 #[test]
 fn shells_and_jobs() {
-    let run = Sandbox::new(&Project::new()).run(["bash", "-c", "for n in $(seq 100); do (exit 0); done; echo $((6*7)) | cat; ulimit -n >/dev/null"]).exits(0);
+    let run = Sandbox::new(&Project::new())
+        .run(["bash", "-c", "for n in $(seq 100); do (exit 0); done; echo $((6*7)) | cat; ulimit -n >/dev/null"])
+        .exits(0);
     assert_eq!(run.out, "42\n");
 }

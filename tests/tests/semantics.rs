@@ -9,9 +9,11 @@ use sentry_tests::{Project, Sandbox, as_user, has, is_root, outcome, site, skip}
 fn clock_mounts_and_names_are_the_hosts_and_stay() {
     let project = Project::new();
     let before = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    let run = Sandbox::new(&project).sh("date -s '2000-01-01' >/dev/null; mount -t tmpfs none /tmp; hostname other; date +%Y");
+    let run = Sandbox::new(&project)
+        .sh("date -s '2000-01-01' >/dev/null; mount -t tmpfs none /tmp; hostname other; date +%Y");
     assert!(!run.out.contains("2000"), "{run:?}");
-    let denied: Vec<&str> = run.report["denials"].as_array().unwrap().iter().map(|d| d["call"].as_str().unwrap()).collect();
+    let denied: Vec<&str> =
+        run.report["denials"].as_array().unwrap().iter().map(|d| d["call"].as_str().unwrap()).collect();
     for call in ["clock_settime", "mount", "sethostname"] {
         assert!(denied.contains(&call), "{denied:?}");
     }
@@ -30,7 +32,9 @@ fn copies_are_listed_with_deletions_first_and_the_host_is_untouched() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|c| format!("{} {}", c["change"].as_str().unwrap(), c["path"].as_str().unwrap().rsplit('/').next().unwrap()))
+        .map(|c| {
+            format!("{} {}", c["change"].as_str().unwrap(), c["path"].as_str().unwrap().rsplit('/').next().unwrap())
+        })
         .collect();
     assert_eq!(changes, ["deleted old", "changed kept", "new a-new"]);
     run.says("deleted").says("untouched");
@@ -79,7 +83,8 @@ fn a_copy_in_memory_leaves_nothing() {
 #[test]
 fn private_places_are_private() {
     let project = Project::new();
-    let run = Sandbox::new(&project).sh("ls -A /tmp ~ | grep -v project; echo x > /tmp/x; echo y > ~/y; df --output=target /scratch 2>&1");
+    let run = Sandbox::new(&project)
+        .sh("ls -A /tmp ~ | grep -v project; echo x > /tmp/x; echo y > ~/y; df --output=target /scratch 2>&1");
     assert!(!run.out.contains("sentry-tests"), "{}", run.out);
     assert!(!std::path::Path::new("/tmp/x").exists() && !site().home.join("y").exists());
     let run = Sandbox::new(&project).options(["--tmpfs", "/scratch:1M"]).sh("head -c 2000000 /dev/zero > /scratch/f");
@@ -102,7 +107,8 @@ fn the_network_is_empty_but_for_loopback() {
         skip!("python3 is not installed");
     }
     let project = Project::new();
-    let client = "import socket,sys\ntry: socket.create_connection(('93.184.216.34',443),2)\nexcept OSError as e: sys.exit(3)";
+    let client =
+        "import socket,sys\ntry: socket.create_connection(('93.184.216.34',443),2)\nexcept OSError as e: sys.exit(3)";
     let run = Sandbox::new(&project).run(["python3", "-c", client]).exits(3);
     run.because("denied").says("connect 93.184.216.34:443").says("--net all");
     let loopback = "import socket,threading\ns=socket.socket(); s.bind(('127.0.0.1',0)); s.listen()\n\
@@ -199,7 +205,16 @@ fn guests_of_root_are_nobody_and_leave_files_to_the_owner() {
     std::fs::create_dir_all(&directory).unwrap();
     std::os::unix::fs::chown(&directory, Some(1234), Some(1234)).unwrap();
     let mut command = std::process::Command::new(&site().sentry);
-    command.args(["run", "-q", "--write", ".", "--", "sh", "-c", "id -u; echo x > made; chmod 4755 made; sleep 0.5 & cat /proc/self/uid_map"]);
+    command.args([
+        "run",
+        "-q",
+        "--write",
+        ".",
+        "--",
+        "sh",
+        "-c",
+        "id -u; echo x > made; chmod 4755 made; sleep 0.5 & cat /proc/self/uid_map",
+    ]);
     let child = command.current_dir(&directory).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let run = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&run.stdout).into_owned();

@@ -10,7 +10,8 @@ use std::process::ExitCode;
 use sentry_benches::questions::{Granted, Method, named, startup};
 
 fn answer(arguments: &[OsString]) -> std::io::Result<f64> {
-    let usage = || std::io::Error::other("usage: micro QUESTION TIMES DIRECTORY | start TIMES COMMAND... | nothing | sleep");
+    let usage =
+        || std::io::Error::other("usage: micro QUESTION TIMES DIRECTORY | start TIMES COMMAND... | nothing | sleep");
     let times = arguments.get(1).and_then(|times| times.to_str()?.parse().ok()).ok_or_else(usage)?;
     if arguments[0] == "start" {
         return startup::time(&arguments[2..], times);

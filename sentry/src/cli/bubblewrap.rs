@@ -16,7 +16,6 @@ use crate::policy::{Access, Error, Grant, Net, Scratch};
 
 /// Options that bubblewrap has and we spell differently, or need not have.
 #[derive(Args, Debug, Default)]
-#[expect(missing_docs, reason = "documented in bwrap(1)")]
 pub(crate) struct Bubblewrap {
     #[arg(long, num_args = 2, hide = true)]
     pub ro_bind: Vec<OsString>,

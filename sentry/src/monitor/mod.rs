@@ -231,7 +231,9 @@ fn variables(policy: &Policy, identity: &Identity, home: &Path) -> Result<Vec<CS
 }
 
 fn strings<'a>(strings: impl Iterator<Item = &'a OsStr>) -> Result<Vec<CString>, Failure> {
-    strings.map(|text| CString::new(text.as_bytes()).map_err(|_| Failure::check("pass an argument with a NUL byte"))).collect()
+    strings
+        .map(|text| CString::new(text.as_bytes()).map_err(|_| Failure::check("pass an argument with a NUL byte")))
+        .collect()
 }
 
 /// The directories of the guest's own `PATH`; relative ones would mean the working directory of the moment.

@@ -111,8 +111,7 @@ fn supervise<P: Platform>(
 
     let own_proc = proc.try_clone().map_err(|_| Failure::new("hold the private /proc", Errno::last()))?;
     let mut watch = Watch::new(own_proc, orders.watched);
-    let shared =
-        Arc::new(Shared { platform, dispatch: orders.dispatch, rules: orders.rules, proc, denials });
+    let shared = Arc::new(Shared { platform, dispatch: orders.dispatch, rules: orders.rules, proc, denials });
     pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;
 
     let mut told = Told::default();

@@ -47,12 +47,15 @@ pub(crate) fn tmpfs(size: u64, mode: u32, attributes: u64) -> Result<OwnedFd, Fa
 fn attach_root(root: BorrowedFd, view: &View) -> Result<(), Failure> {
     let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
     let free = SCAFFOLDS.iter().filter(|scaffold| {
-        let covered = |path: &CStr| Path::new(OsStr::from_bytes(path.to_bytes())).starts_with(OsStr::from_bytes(scaffold.to_bytes()));
+        let covered = |path: &CStr| {
+            Path::new(OsStr::from_bytes(path.to_bytes())).starts_with(OsStr::from_bytes(scaffold.to_bytes()))
+        };
         !view.places.iter().any(|place| place.source.host_paths().any(covered))
     });
     let scaffold = free.filter_map(|path| sys::open_at(None, path, flags, 0, 0).ok()).next();
     let scaffold = scaffold.ok_or_else(|| {
-        Failure::check("find a directory to build the view on").remedy("one of /sys, /mnt, /media, /tmp, /srv, /var must exist without being granted")
+        Failure::check("find a directory to build the view on")
+            .remedy("one of /sys, /mnt, /media, /tmp, /srv, /var must exist without being granted")
     })?;
     sys::attach(root, scaffold.as_fd()).step(|| "attach the view's root")
 }

@@ -46,7 +46,10 @@ fn numbers_are_those_of_the_kernel_headers() {
         for (name, number) in defined(&header) {
             // The generic header lists 32-bit variants, two historical spellings and its own length besides.
             let name = if (arch, name) == (Arch::Aarch64, "fstatat") { "newfstatat" } else { name };
-            let elsewhere = (403..=423).contains(&number) || name == "sync_file_range2" || number == 244 || (451..).contains(&number);
+            let elsewhere = (403..=423).contains(&number)
+                || name == "sync_file_range2"
+                || number == 244
+                || (451..).contains(&number);
             if arch == Arch::Aarch64 && elsewhere {
                 continue;
             }

@@ -36,7 +36,10 @@ fn setting_the_clock_is_refused_and_named() {
     assert_eq!(errno(settimeofday(&guest, UserPtr(0), time)), Errno::EPERM);
 
     let denials = guest.denials();
-    assert_eq!(denials.iter().map(|denial| denial.call).collect::<Vec<_>>(), ["clock_settime", "settimeofday", "settimeofday"]);
+    assert_eq!(
+        denials.iter().map(|denial| denial.call).collect::<Vec<_>>(),
+        ["clock_settime", "settimeofday", "settimeofday"]
+    );
     assert_eq!(denials[0].what, "to 2025-12-01T10:00:00Z");
     assert_eq!(denials[1].what, denials[0].what);
     assert_eq!(denials[2].what, "the kernel's time zone");

@@ -139,7 +139,10 @@ impl Oracle {
             let found = ScmpSyscall::from_name(arch.name(number).unwrap()).ok();
             // Names older than libseccomp 2.5.4 (Linux 5.17) it must know.
             if found.is_none() && !unknown.contains(&number) {
-                assert!(number >= 444 || find(arch.name(number).unwrap()).is_some_and(|row| row.parameters.is_empty()), "{number}");
+                assert!(
+                    number >= 444 || find(arch.name(number).unwrap()).is_some_and(|row| row.parameters.is_empty()),
+                    "{number}"
+                );
                 unknown.push(number);
             }
             found

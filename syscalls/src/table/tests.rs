@@ -35,8 +35,8 @@ fn names_stand_once_and_say_something() {
 fn a_notification_has_a_handler_and_a_handler_its_notification() {
     for row in all() {
         for route in routes_of(row) {
-            let notified = route.otherwise == Verdict::Notify
-                || route.checks.iter().any(|check| check.then == Verdict::Notify);
+            let notified =
+                route.otherwise == Verdict::Notify || route.checks.iter().any(|check| check.then == Verdict::Notify);
             assert_eq!(notified, route.handler.is_some(), "{}: {route:?}", row.name);
         }
     }
@@ -57,8 +57,25 @@ fn checks_are_about_declared_parameters() {
 #[test]
 fn only_these_calls_are_ever_observed() {
     const OBSERVED: [&str; 19] = [
-        "access", "chdir", "connect", "execve", "execveat", "faccessat", "faccessat2", "lstat", "newfstatat", "open",
-        "openat", "readlink", "readlinkat", "sendto", "stat", "statx", "chroot", "getxattr", "statfs",
+        "access",
+        "chdir",
+        "connect",
+        "execve",
+        "execveat",
+        "faccessat",
+        "faccessat2",
+        "lstat",
+        "newfstatat",
+        "open",
+        "openat",
+        "readlink",
+        "readlinkat",
+        "sendto",
+        "stat",
+        "statx",
+        "chroot",
+        "getxattr",
+        "statfs",
     ];
     for row in all() {
         for route in routes_of(row) {

@@ -237,10 +237,7 @@ fn setns(_: &[String]) -> Verdict {
 /// Mounts, roots.
 fn mount(_: &[String]) -> Verdict {
     let (none, tmpfs, tmp, root) = (c("none"), c("tmpfs"), c("/tmp"), c("/"));
-    let mounted = call(
-        libc::SYS_mount,
-        [none.as_ptr() as u64, tmp.as_ptr() as u64, tmpfs.as_ptr() as u64, 0, 0, 0],
-    );
+    let mounted = call(libc::SYS_mount, [none.as_ptr() as u64, tmp.as_ptr() as u64, tmpfs.as_ptr() as u64, 0, 0, 0]);
     let unmounted = ["/proc/sys", "/proc", "/usr", "/"].iter().any(|path| {
         let path = c(path);
         call(libc::SYS_umount2, [path.as_ptr() as u64, libc::MNT_DETACH as u64, 0, 0, 0, 0]).is_ok()
@@ -281,9 +278,8 @@ fn descriptors(_: &[String]) -> Verdict {
             open.push(fd);
         }
     }
-    let directory = (0..3).any(|fd| {
-        std::fs::metadata(format!("/proc/self/fd/{fd}")).is_ok_and(|metadata| metadata.is_dir())
-    });
+    let directory =
+        (0..3).any(|fd| std::fs::metadata(format!("/proc/self/fd/{fd}")).is_ok_and(|metadata| metadata.is_dir()));
     escaped_if(open.iter().any(|fd| *fd > 2) || directory)
 }
 
@@ -356,15 +352,22 @@ fn set_id_openat2(arguments: &[String]) -> Verdict {
 /// No capability in any set, no_new_privs, a filter.
 fn capabilities(_: &[String]) -> Verdict {
     let status = std::fs::read_to_string("/proc/self/status").expect("a /proc");
-    let zero = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]
-        .iter()
-        .all(|set| status.lines().any(|line| line.strip_prefix(set).is_some_and(|rest| rest.trim_matches([':', '\t', '0']).is_empty())));
+    let zero = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].iter().all(|set| {
+        status
+            .lines()
+            .any(|line| line.strip_prefix(set).is_some_and(|rest| rest.trim_matches([':', '\t', '0']).is_empty()))
+    });
     escaped_if(!zero || !status.contains("NoNewPrivs:\t1") || !status.contains("Seccomp:\t2"))
 }
 
 /// runc CVE-2025-31133 and others: settings of the machine through /proc.
 fn settings(_: &[String]) -> Verdict {
-    let files = ["/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/sys/vm/overcommit_memory", "/proc/sys/kernel/domainname"];
+    let files = [
+        "/proc/sys/kernel/core_pattern",
+        "/proc/sysrq-trigger",
+        "/proc/sys/vm/overcommit_memory",
+        "/proc/sys/kernel/domainname",
+    ];
     let written = files.iter().any(|file| std::fs::OpenOptions::new().write(true).open(file).is_ok());
     let secret = ["/proc/kcore", "/proc/keys", "/proc/timer_list"];
     escaped_if(written || secret.iter().any(|file| std::fs::File::open(file).is_ok()))
@@ -373,7 +376,10 @@ fn settings(_: &[String]) -> Verdict {
 /// A file passed for reading, reopened for writing. The test looks at the file.
 fn stdin_reopened(_: &[String]) -> Verdict {
     escaped_if(
-        std::fs::OpenOptions::new().write(true).open("/proc/self/fd/0").is_ok_and(|mut file| file.write_all(b"owned").is_ok())
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open("/proc/self/fd/0")
+            .is_ok_and(|mut file| file.write_all(b"owned").is_ok())
             && std::fs::metadata("/proc/self/fd/0").is_ok_and(|metadata| metadata.is_file()),
     )
 }
@@ -381,14 +387,20 @@ fn stdin_reopened(_: &[String]) -> Verdict {
 /// Device nodes of the host.
 fn devices(_: &[String]) -> Verdict {
     let mut made = false;
-    for (name, kind, major, minor) in [("blk", libc::S_IFBLK, 8, 0), ("mem", libc::S_IFCHR, 1, 1), ("kmsg", libc::S_IFCHR, 1, 11)] {
+    for (name, kind, major, minor) in
+        [("blk", libc::S_IFBLK, 8, 0), ("mem", libc::S_IFCHR, 1, 1), ("kmsg", libc::S_IFCHR, 1, 11)]
+    {
         let path = c(&format!("/tmp/{name}"));
-        let arguments = [libc::AT_FDCWD as u64, path.as_ptr() as u64, u64::from(kind | 0o666), libc::makedev(major, minor), 0, 0];
+        let arguments =
+            [libc::AT_FDCWD as u64, path.as_ptr() as u64, u64::from(kind | 0o666), libc::makedev(major, minor), 0, 0];
         made |= call(libc::SYS_mknodat, arguments).is_ok();
     }
-    let harmless = ["null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm", "fd", "stdin", "stdout", "stderr"];
+    let harmless =
+        ["null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm", "fd", "stdin", "stdout", "stderr"];
     let others = std::fs::read_dir("/dev").expect("a /dev").flatten();
-    escaped_if(made || others.into_iter().any(|entry| !harmless.contains(&entry.file_name().to_string_lossy().as_ref())))
+    escaped_if(
+        made || others.into_iter().any(|entry| !harmless.contains(&entry.file_name().to_string_lossy().as_ref())),
+    )
 }
 
 /// nft CVE-2024-1086 and others: families that ordinary programs do not need, and MPTCP.
@@ -505,7 +517,10 @@ fn names(arguments: &[String]) -> Verdict {
         ("rename", Box::new(|| drop(std::fs::rename(&other, &target)))),
         ("link", Box::new(|| drop(std::fs::hard_link(&other, &target)))),
         ("symlink", Box::new(|| drop(std::os::unix::fs::symlink("/etc", &target)))),
-        ("mknod", Box::new(|| ignore(call(libc::SYS_mknodat, [at, target_p, u64::from(libc::S_IFIFO | 0o644), 0, 0, 0])))),
+        (
+            "mknod",
+            Box::new(|| ignore(call(libc::SYS_mknodat, [at, target_p, u64::from(libc::S_IFIFO | 0o644), 0, 0, 0]))),
+        ),
         ("exchange", Box::new(|| ignore(call(libc::SYS_renameat2, [at, other_p, at, target_p, 2, 0])))),
         ("no replace", Box::new(|| ignore(call(libc::SYS_renameat2, [at, other_p, at, target_p, 1, 0])))),
         ("bind", Box::new(|| drop(std::os::unix::net::UnixListener::bind(&target)))),

@@ -40,5 +40,7 @@ impl Platform for AlwaysContinue {
 }
 
 fn main() -> ExitCode {
-    ExitCode::from(sentry::cli::main_with(std::env::args_os(), |policy| sentry::monitor::run::<AlwaysContinue>(&policy)))
+    ExitCode::from(sentry::cli::main_with(std::env::args_os(), |policy| {
+        sentry::monitor::run::<AlwaysContinue>(&policy)
+    }))
 }
