@@ -82,11 +82,9 @@ fn found(program: &str) -> Option<String> {
 
 /// All subjects for guests that work in `directory`; the first is native, the second native again as a control.
 pub fn all(sentry: &str, directory: &str) -> Vec<Subject> {
-    let base = format!(
-        "bwrap --unshare-all --ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/sbin /sbin --symlink usr/lib /lib \
-         --symlink usr/lib64 /lib64 --proc /proc --dev /dev --tmpfs /tmp"
-    );
-    let mut same = words(&base);
+    let base = "bwrap --unshare-all --ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/sbin /sbin --symlink usr/lib /lib \
+         --symlink usr/lib64 /lib64 --proc /proc --dev /dev --tmpfs /tmp";
+    let mut same = words(base);
     for name in ETC.iter().filter(|name| Path::new("/etc").join(name).exists()) {
         same.extend(["--ro-bind".to_owned(), format!("/etc/{name}"), format!("/etc/{name}")]);
     }
@@ -102,7 +100,7 @@ pub fn all(sentry: &str, directory: &str) -> Vec<Subject> {
     vec![
         subject("native", Vec::new()),
         subject("native again", Vec::new()),
-        subject("bwrap, /usr only", bind(words(&base))),
+        subject("bwrap, /usr only", bind(words(base))),
         subject("bwrap, same view", bind(same)),
         subject("sentry --write .", ours("--write .")),
         subject("sentry --read .", ours("--read .")),

@@ -46,7 +46,7 @@ impl<'a, P: Platform> Task<'a, P> {
         Ok(file)
     }
 
-    /// The last number of a line such as `NSpid:	12	3` of the task's status: the innermost namespace's.
+    /// The last number of a line such as `NSpid: 12 3` of the task's status: the innermost namespace's.
     fn status_number(&self, status: &str, key: &str, radix: u32) -> Result<u32, Errno> {
         let line = status.lines().find_map(|line| line.strip_prefix(key)).ok_or(Errno::ESRCH)?;
         let last = line.split_ascii_whitespace().next_back().ok_or(Errno::ESRCH)?;

@@ -21,4 +21,4 @@ pub fn apply(limits: &[ResourceLimit], cpus: Option<&[usize]>) -> Result<(), Fai
 
 /// Core dumps: a limit of 1 makes the kernel skip even a `core_pattern` that is a pipe to a program on the host, which a
 /// limit of 0 does not (core(5)).
-pub const NO_CORE: ResourceLimit = ResourceLimit(libc::RLIMIT_CORE as u32, 1, 1);
+pub const NO_CORE: ResourceLimit = ResourceLimit(libc::RLIMIT_CORE, 1, 1);

@@ -289,6 +289,7 @@ pub fn limit(resource: u32) -> Sys<(u64, u64)> {
 }
 
 /// Brings up the loopback interface of this network namespace.
+#[allow(clippy::cast_possible_truncation)] // IFF_UP is 1
 pub fn loopback_up(socket: BorrowedFd) -> Sys<()> {
     // SAFETY: an all-zero ifreq is valid.
     let mut request: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };

@@ -128,7 +128,7 @@ impl UserPtr {
     }
 
     /// The address `bytes` further on; wraps, so that a wild pointer faults like any other.
-    pub fn add(self, bytes: u64) -> Self {
+    pub fn offset(self, bytes: u64) -> Self {
         Self(self.0.wrapping_add(bytes))
     }
 }

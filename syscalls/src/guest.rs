@@ -94,7 +94,7 @@ pub trait Guest {
             if let Ok(whole) = CStr::from_bytes_until_nul(&path) {
                 return Ok(whole.to_owned());
             }
-            at = at.add(step);
+            at = at.offset(step);
         }
         Err(Errno::ENAMETOOLONG)
     }

@@ -1,4 +1,5 @@
 //! The command line: exit codes, reports, and errors that say what to do.
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -1,5 +1,6 @@
 //! Attacks, each tried three ways: natively, where it must succeed or it proves nothing; in the sandbox; and in a sandbox
 //! whose supervisor answers CONTINUE to everything, for ring 1 alone must contain them.
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;

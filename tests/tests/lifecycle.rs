@@ -1,4 +1,5 @@
 //! How runs end: signals, dead supervisors, terminals.
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Stdio};

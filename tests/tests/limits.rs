@@ -1,4 +1,5 @@
 //! Limits end what they should, and the report says which, and how it was enforced.
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
 
 use sentry_tests::{Outcome, Project, Sandbox, has, skip};
 

@@ -1,4 +1,5 @@
 //! Real programs behave inside as they do outside, apart from what the policy forbids.
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
 
 use sentry_tests::{Project, Sandbox, has, skip};
 

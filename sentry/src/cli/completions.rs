@@ -15,8 +15,8 @@ Examples:
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Completions {
-    /// Which shell
-    #[arg(value_enum)]
+    /// One of bash, elvish, fish, powershell, zsh
+    #[arg(value_enum, hide_possible_values = true)]
     shell: Shell,
 }
 

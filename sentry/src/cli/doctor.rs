@@ -12,9 +12,8 @@ use crate::host::{Cgroups, Host};
 use crate::policy::path::shown;
 
 /// Tell what this host can enforce, and how to get the rest
-///
-/// The exit code is 0 if 'sentry run' works here, and 1 if something that it needs is missing.
 #[derive(Args, Debug)]
+#[command(after_help = "The exit code is 0 if 'sentry run' works here, and 1 if something that it needs is missing.")]
 pub struct Doctor {}
 
 impl Doctor {

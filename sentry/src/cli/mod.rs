@@ -25,8 +25,9 @@ pub const FAILED: u8 = 125;
 const ABOUT: &str = "\
 Run code you do not trust.
 
-The program sees the system directories, a copy of the current directory that it may change, and an empty home
-directory. It has no network, none of your secrets and no privileges. What it tried beyond that is told at the end.";
+The program sees the system directories, a copy of the current directory that it may change, and an
+empty home directory. It has no network, none of your secrets and no privileges. What it changed and
+what it was refused is told at the end.";
 
 const USAGE: &str =
     "sentry run [OPTIONS] -- COMMAND [ARG]...\n       sentry [OPTIONS] -- COMMAND [ARG]...\n       sentry VERB";
@@ -40,14 +41,14 @@ Examples:
   sentry run --profile judge -- ./a.out    few system calls, tight limits
   sentry doctor                            what this host can enforce, and how to get the rest
 
-'sentry run --help' lists the options.";
+'sentry run --help' lists the options, 'sentry VERB --help' tells more about a verb.";
 
-const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\nVerbs:\n{subcommands}\n\n{after-help}\n";
+const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\nVerbs:\n{subcommands}{after-help}\n";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(name = "sentry", version, about = ABOUT, override_usage = USAGE, after_help = EXAMPLES)]
-#[command(help_template = TEMPLATE, max_term_width = 110, disable_help_subcommand = true)]
+#[command(help_template = TEMPLATE, max_term_width = 100, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

@@ -3,15 +3,16 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
 use super::bubblewrap::Bubblewrap;
 use crate::policy::limits::LimitChanges;
 use crate::policy::{CowStore, Net};
 
 const EXAMPLES: &str = "\
-A path appears under its own name. Rules do not depend on their order: the longest path wins, and for the same path hide
-beats write beats cow beats read. Options win over the policy file, the policy file over the profile.
+A path appears under its own name. Rules do not depend on their order: the longest path wins, and
+for the same path hide beats write beats cow beats read. Options win over the policy file, the
+policy file over the profile.
 
 Examples:
   sentry run -- ./configure
@@ -19,12 +20,12 @@ Examples:
   sentry run -v ./site:/srv:ro --net all -- caddy file-server --root /srv
   sentry run --memory 512M --timeout 10s --json report.json -- ./solution < input.txt
 
-Exit codes: the program's own; 128+n if signal n ended it; 124 timeout; 125 the sandbox could not be built;
-126 and 127 the program cannot be executed or found.";
+Exit codes: the program's own; 128+n if signal n ended it; 124 time was up; 125 the sandbox could
+not be built; 126 the program cannot be executed; 127 it cannot be found.";
 
 /// Run a program in a sandbox
 #[derive(Args, Debug, Default)]
-#[command(override_usage = "sentry run [OPTIONS] -- COMMAND [ARG]...", after_help = EXAMPLES)]
+#[command(override_usage = "sentry run [OPTIONS] -- COMMAND [ARG]...", after_help = EXAMPLES, disable_help_flag = true)]
 pub struct Run {
     /// Show it a file or directory, read-only
     #[arg(short, long, value_name = "PATH", help_heading = "Files")]
@@ -32,7 +33,7 @@ pub struct Run {
     /// Let it change a file or directory
     #[arg(short, long, value_name = "PATH", help_heading = "Files")]
     pub write: Vec<PathBuf>,
-    /// Let it change a copy of a directory
+    /// Let it change a copy of a directory, as it may with the current one
     #[arg(long, value_name = "PATH", help_heading = "Files")]
     pub cow: Vec<PathBuf>,
     /// Show HOST at another place, writable unless :ro (or :cow) follows
@@ -47,12 +48,12 @@ pub struct Run {
     /// Take the system directories from another root
     #[arg(long, value_name = "DIR", help_heading = "Files")]
     pub root: Option<PathBuf>,
-    /// Where copies of changed files are kept
-    #[arg(long, value_enum, value_name = "WHERE", help_heading = "Files")]
+    /// Where the copies are kept; those in memory are gone at the end
+    #[arg(long, value_enum, value_name = "disk|memory", hide_possible_values = true, help_heading = "Files")]
     pub cow_store: Option<CowStore>,
 
-    /// Network: none, or all that this host has
-    #[arg(long, value_name = "NET", value_parser = network, help_heading = "Network")]
+    /// No network, which is the default, or all of this host's
+    #[arg(long, value_name = "none|all", value_parser = network, help_heading = "Network")]
     pub net: Option<Net>,
     /// Name of the host inside
     #[arg(long, value_name = "NAME", help_heading = "Network")]
@@ -85,9 +86,9 @@ pub struct Run {
     pub allow_degraded: bool,
 
     /// Show denials as they happen, missing files too
-    #[arg(long, value_name = "denied", value_parser = ["denied"], help_heading = "Reports")]
+    #[arg(long, value_name = "denied", value_parser = ["denied"], hide_possible_values = true, help_heading = "Reports")]
     pub trace: Option<String>,
-    /// Write a report in JSON to a file, or to a descriptor if it is a number
+    /// Write a report in JSON to a file, or to a descriptor by its number
     #[arg(long, value_name = "FILE|FD", help_heading = "Reports")]
     pub json: Option<PathBuf>,
     /// Write a report in the format of isolate
@@ -97,11 +98,15 @@ pub struct Run {
     #[arg(short, long, help_heading = "Reports")]
     pub quiet: bool,
 
+    /// Print this help
+    #[arg(short, long, action = ArgAction::Help, help_heading = "Reports")]
+    help: Option<bool>,
+
     #[command(flatten)]
     pub(crate) bubblewrap: Bubblewrap,
 
     /// The program and its arguments
-    #[arg(last = true, value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND", hide = true)]
     pub command: Vec<OsString>,
 }
 

@@ -221,6 +221,10 @@ fn pages_go_to_standard_output() {
         assert_eq!((code, err.as_str(), policy), (0, "", None), "sentry {line}");
         assert!(out.contains("sentry") || line == "syscalls", "sentry {line}: {out}");
     }
+    // One help, not a short and a long one.
+    for verb in ["", "run ", "doctor ", "syscalls ", "completions "] {
+        assert_eq!(sentry(&words(&format!("{verb}-h"))), sentry(&words(&format!("{verb}--help"))), "sentry {verb}");
+    }
     let (code, out, err, _) = sentry(&[]);
     assert!(code == FAILED && out.is_empty() && err.contains("Examples:"), "{err}");
 
@@ -239,13 +243,13 @@ fn pages_go_to_standard_output() {
 /// The help is a text that people read: every change of it is looked at. `make docs` rewrites it.
 #[test]
 fn the_help_is_as_it_was() {
-    let mut command = command().term_width(110);
+    let mut command = command().term_width(100);
     command.build();
-    let mut text = format!("$ sentry --help\n{}", command.render_long_help());
+    let mut text = format!("$ sentry --help\n{}", command.render_help());
     for verb in ["run", "doctor", "syscalls", "completions", "man"] {
         let verb = command.find_subcommand_mut(verb).unwrap();
         let name = verb.get_name().to_owned();
-        text += &format!("\n$ sentry {name} --help\n{}", verb.render_long_help());
+        text += &format!("\n$ sentry {name} --help\n{}", verb.render_help());
     }
     let text = text.lines().map(|line| format!("{}\n", line.trim_end())).collect::<String>();
 

@@ -258,7 +258,8 @@ mod tests {
         let good = Policy::bare(vec!["true".into()]);
         assert_eq!(good.validate(), Ok(()));
 
-        let broken: [(&str, fn(&mut Policy)); 7] = [
+        type Break = fn(&mut Policy);
+        let broken: [(&str, Break); 7] = [
             ("nothing to run", |policy| policy.command.clear()),
             ("host name", |policy| policy.hostname = "a b".into()),
             ("host name", |policy| policy.hostname = "x".repeat(65)),

@@ -73,7 +73,7 @@ fn the_clock_discipline_can_be_read_but_not_steered() {
         assert!((0..=5).contains(&state), "a state of the clock, TIME_OK to TIME_ERROR");
     }
     // `tick`, the length of a tick in microseconds, is never zero.
-    assert_ne!(guest.peek(timex.add(88), 8), [0; 8]);
+    assert_ne!(guest.peek(timex.offset(88), 8), [0; 8]);
 
     let mut steering = [0; TIMEX_WORDS * 8];
     steering[0] = 1;

@@ -4,6 +4,7 @@
 //! each position in the ordered checks becomes a filter of its own, and the first filter that matches counts; every
 //! comparison becomes `register & mask == value` (several alternatives for "any of these bits", "not equal" and
 //! "greater"), with the mask cut to the width of the parameter; comparisons of one argument are merged.
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
 
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 

@@ -264,7 +264,7 @@ fn new_mount_api(_: &[String]) -> Verdict {
 /// TIOCSTI, TIOCLINUX (CVE-2017-5226): keystrokes for the parent's terminal, also with the upper half dirty.
 fn terminal_input(_: &[String]) -> Verdict {
     let byte = b"x".as_ptr() as u64;
-    let requests = [libc::TIOCSTI as u64, 0x541c, libc::TIOCSTI as u64 | 1 << 32, 0x541c | 0xffff_ffff << 32];
+    let requests = [libc::TIOCSTI, 0x541c, libc::TIOCSTI | 1 << 32, 0x541c | 0xffff_ffff << 32];
     // A descriptor that is no terminal would say ENOTTY if the request reached it.
     escaped_if(requests.iter().any(|request| call(libc::SYS_ioctl, [0, *request, byte, 0, 0, 0]) != Err(libc::EPERM)))
 }
@@ -503,6 +503,7 @@ fn flip_create(arguments: &[String]) -> Verdict {
 
 /// CVE-2026-25725, renameat2 EXCHANGE, and ancestors: every way to make `DIR/.git/hooks/x`, which must not come to be.
 fn names(arguments: &[String]) -> Verdict {
+    type Attempt<'a> = (&'a str, Box<dyn Fn() + 'a>);
     let directory = std::path::Path::new(&arguments[0]);
     let target = directory.join(".git/hooks/x");
     let (target_c, other) = (c(target.to_str().expect("UTF-8")), directory.join("other"));
@@ -511,7 +512,7 @@ fn names(arguments: &[String]) -> Verdict {
     let at = libc::AT_FDCWD as u64;
     let (target_p, other_p) = (target_c.as_ptr() as u64, other_c.as_ptr() as u64);
     let exists = || std::fs::symlink_metadata(&target).is_ok();
-    let attempts: Vec<(&str, Box<dyn Fn()>)> = vec![
+    let attempts: Vec<Attempt> = vec![
         ("open", Box::new(|| drop(std::fs::write(&target, "x")))),
         ("mkdir", Box::new(|| drop(std::fs::create_dir(&target)))),
         ("rename", Box::new(|| drop(std::fs::rename(&other, &target)))),
