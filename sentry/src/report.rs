@@ -233,13 +233,15 @@ impl Report {
         let count = self.changes.len();
         let plural = if count == 1 { "file" } else { "files" };
         let _ = writeln!(text, "sentry: {count} {plural} changed in a copy; the host's are untouched");
-        let deleted = self.changes.iter().filter(|file| file.change == Change::Deleted).count();
+        let lines = self.folded_changes();
         // Deletions come first and are all shown: none may hide behind a long list of other changes.
-        for file in self.changes.iter().take(SHOWN.max(deleted)) {
-            let _ = writeln!(text, "  {:7}  {}", file.change.word(), escape(&file.path.to_string_lossy()));
+        let deleted = self.changes.iter().filter(|file| file.change == Change::Deleted).count();
+        let shown = SHOWN.max(deleted);
+        for (change, line) in lines.iter().take(shown) {
+            let _ = writeln!(text, "  {:7}  {line}", change.word());
         }
-        if count > SHOWN.max(deleted) {
-            let _ = writeln!(text, "  and {} more", count - SHOWN.max(deleted));
+        if lines.len() > shown {
+            let _ = writeln!(text, "  and {} more; --json has them", lines.len() - shown);
         }
         match &self.changes_kept {
             Some(kept) => {
@@ -250,6 +252,25 @@ impl Report {
                 let _ = writeln!(text, "  not kept (--cow-store memory)");
             }
         }
+    }
+
+    /// A line a change; what lies in a new directory is counted, not listed.
+    fn folded_changes(&self) -> Vec<(Change, String)> {
+        let mut lines = Vec::new();
+        let mut rest = self.changes.as_slice();
+        while let [first, tail @ ..] = rest {
+            let within = match first.change {
+                Change::New => tail
+                    .iter()
+                    .take_while(|file| file.change == Change::New && file.path.starts_with(&first.path))
+                    .count(),
+                Change::Deleted | Change::Changed => 0,
+            };
+            let name = escape(&first.path.to_string_lossy());
+            lines.push((first.change, if within == 0 { name } else { format!("{name}/ with {within} more") }));
+            rest = &tail[within..];
+        }
+        lines
     }
 
     /// The report in the `key:value` format of isolate(1).
@@ -332,10 +353,14 @@ mod tests {
         report.changes = (0..100)
             .map(|n| ChangedFile { change: Change::Deleted, path: format!("gone{n}").into() })
             .chain((0..100).map(|n| ChangedFile { change: Change::New, path: format!("new{n}").into() }))
+            .chain(["d", "d/a", "d/b", "da"].map(|path| ChangedFile { change: Change::New, path: path.into() }))
             .collect();
         let text = report.summary(false);
         assert_eq!(text.matches("deleted  gone").count(), 100);
-        assert!(text.contains("and 100 more"), "{text}");
+        assert!(text.contains("and 102 more"), "{text}");
+        report.changes.drain(..200);
+        let text = report.summary(false);
+        assert!(text.contains("new      d/ with 2 more\n") && text.contains("new      da\n"), "{text}");
     }
 
     #[test]

@@ -17,10 +17,10 @@ pub(super) fn explain(error: &clap::Error, args: &[OsString]) -> Error {
         ErrorKind::InvalidSubcommand => {
             let name = context(ContextKind::InvalidSubcommand).unwrap_or_default();
             let similar = match error.get(ContextKind::SuggestedSubcommand) {
-                Some(ContextValue::Strings(names)) => names.first().map(|name| format!(", or sentry {name}")),
+                Some(ContextValue::Strings(names)) => names.first().map(|name| format!("did you mean sentry {name}? ")),
                 _ => None,
             };
-            let remedy = format!("to run a program write sentry run -- {name}{}", similar.unwrap_or_default());
+            let remedy = format!("{}to run a program write sentry run -- {name}", similar.unwrap_or_default());
             Error::new(format!("there is no verb '{name}'"), remedy)
         }
         ErrorKind::UnknownArgument if verb == "run" => {
@@ -46,18 +46,22 @@ pub(super) fn explain(error: &clap::Error, args: &[OsString]) -> Error {
 fn plain(error: &clap::Error, remedy: &str) -> Error {
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
-    let mut paragraphs = text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
-    let message = paragraphs.next().unwrap_or_default();
-    let tips: Vec<String> = paragraphs
-        .take_while(|paragraph| !paragraph.starts_with("Usage:"))
-        .filter_map(|paragraph| paragraph.strip_prefix("tip: ").map(str::to_owned))
-        .collect();
+    let told = text.split("\n\nUsage:").next().unwrap_or(text);
+    let message = words(told.split("\n\n").next().unwrap_or(told));
+    // How to pass a misspelt option on to a program is seldom what was meant.
+    let tips = told.lines().filter_map(|line| line.trim_start().strip_prefix("tip: "));
+    let tips: Vec<String> = tips.filter(|tip| !tip.starts_with("to pass ")).map(words).collect();
     // A parser of ours gives a remedy with its message already.
     match message.split_once("; ") {
         Some((message, remedy)) if tips.is_empty() => Error::new(message, remedy),
         _ if tips.is_empty() => Error::new(message, remedy),
         _ => Error::new(message, tips.join("; ")),
     }
+}
+
+/// The same words with one space between them.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Arguments may come from files and other programs: whatever could move the cursor or hide text is escaped. Line ends

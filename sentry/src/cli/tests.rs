@@ -72,9 +72,9 @@ fn the_command_comes_after_two_dashes_only() {
 #[test]
 fn mistakes_are_told_in_one_line_with_a_remedy() {
     for (line, expected) in [
-        ("run --raed x -- ls", "--read"),
+        ("run --raed x -- ls", "found; a similar argument exists: '--read'\n"),
         ("--bogus -- ls", "'--bogus'"),
-        ("docter", "sentry doctor"),
+        ("docter", "did you mean sentry doctor?"),
         ("run --net example.com -- ls", "--net all"),
         ("run --memory lots -- ls", "512M"),
         ("run --memory 4k -- ls", "1M or more"),

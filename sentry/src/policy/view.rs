@@ -105,9 +105,15 @@ pub fn arrange(policy: &Policy, facts: &Facts) -> Result<View, Error> {
     if let Some(access) = policy.cwd {
         match current_directory(policy, facts, &places) {
             Here::Covered => {}
-            Here::Kept(why) => notes.push(format!(
-                "nothing of the current directory is visible, because {why}; to show it, choose --read . or --write ."
-            )),
+            Here::Kept(why) => {
+                // The root of the view cannot be granted.
+                let place = if facts.cwd == Path::new("/") {
+                    "a part of it, choose --read PATH"
+                } else {
+                    "it, choose --read . or --write ."
+                };
+                notes.push(format!("nothing of the current directory is visible, because {why}; to show {place}"));
+            }
             Here::Granted => {
                 let source = Source::Host { path: facts.cwd.clone(), access, optional: false };
                 places.insert(facts.cwd.clone(), source);

@@ -39,6 +39,8 @@ fn too_wide_a_current_directory_is_not_granted_and_that_is_said() {
         assert_eq!(options(&view), [""; 0], "{cwd}");
         assert_eq!(view.notes.len(), 1, "{cwd}");
     }
+    assert!(arrange(&policy(), &facts("/home/me")).unwrap().notes[0].ends_with("choose --read . or --write ."));
+    assert!(arrange(&policy(), &facts("/")).unwrap().notes[0].ends_with("choose --read PATH"));
     assert_eq!(arrange(&policy(), &facts("/data/me")).unwrap().workdir, Path::new("/home/me"));
     assert_eq!(arrange(&policy(), &facts("/")).unwrap().workdir, Path::new("/"));
 }

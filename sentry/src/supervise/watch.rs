@@ -36,7 +36,7 @@ impl Watched {
         } else if self.cpu_time.is_some() {
             Some(Duration::from_millis(50))
         } else {
-            self.pids.map(|_| Duration::from_millis(500))
+            self.pids.map(|_| Duration::from_millis(100))
         }
     }
 }
