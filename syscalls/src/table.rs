@@ -302,6 +302,13 @@ impl Routes {
         Self { arch, by_number }
     }
 
+    /// Routes that no row declares, for trying the compiler on.
+    #[cfg(test)]
+    pub(crate) fn made_of(arch: Arch, routes: Vec<Option<(Route, &'static [Parameter])>>) -> Self {
+        let entry = |(route, parameters)| Entry { route, parameters };
+        Self { arch, by_number: routes.into_iter().map(|route| route.map(entry)).collect() }
+    }
+
     /// The architecture these numbers belong to.
     pub fn arch(&self) -> Arch {
         self.arch

@@ -1,42 +1,62 @@
+//! Compiled programs against the table: the same verdict for every number, architecture and telling argument.
+
 use proptest::prelude::*;
 
-use super::simulate::{SeccompData, simulate};
-use super::*;
+use super::probes::probes;
+use super::simulate::run;
+use super::{Instruction, MAX_INSTRUCTIONS, SeccompData, compile, compile_list, op, ret, simulate};
 use crate::abi::Arch;
-use crate::table::{Feature, Routes, Surface};
+use crate::args::{Parameter, Width};
+use crate::table::{Check, Feature, Op, Route, Routes, Surface, Test, Verdict};
+use nix::errno::Errno;
 
-/// Policies that together use every route.
-pub(super) const POLICIES: [(Surface, &[Feature]); 7] = [
-    (Surface::Judge, &[]),
-    (Surface::Default, &[]),
-    (Surface::Compat, &[]),
-    (Surface::Compat, &[Feature::HostNetwork]),
-    (Surface::Compat, &[Feature::ProtectedNames, Feature::PinnedCpus]),
-    (Surface::Compat, &[Feature::SocketGrants, Feature::TracePaths]),
-    (Surface::Compat, &Feature::ALL),
-];
-
-pub(super) fn data(arch: Arch, number: usize, args: [u64; 6]) -> SeccompData {
-    SeccompData { nr: u32::try_from(number).unwrap(), arch: arch.audit(), instruction_pointer: 0x1234, args }
+/// Every surface with no feature, each feature alone, and all of them.
+pub(super) fn policies() -> Vec<(Surface, Vec<Feature>)> {
+    let mut sets: Vec<Vec<Feature>> = Feature::ALL.iter().map(|feature| vec![*feature]).collect();
+    sets.push(Vec::new());
+    sets.push(Feature::ALL.to_vec());
+    let surfaces = [Surface::Judge, Surface::Default, Surface::Compat];
+    surfaces.iter().flat_map(|surface| sets.iter().map(|set| (*surface, set.clone()))).collect()
 }
 
-/// The argument registers worth trying on `number`.
-pub(super) fn cases(routes: &Routes, number: usize) -> Vec<[u64; 6]> {
-    super::probes::probes(routes.get(number), routes.parameters(number))
+pub(super) fn call(arch: Arch, nr: u32, args: [u64; 6]) -> SeccompData {
+    SeccompData { nr, arch: arch.audit(), instruction_pointer: 0x7FFF_1234_5678, args }
+}
+
+/// What the kernel's own checker asks of a program: short enough, no jump out of it, a return at the end.
+fn assert_loadable(program: &[Instruction]) {
+    assert!(!program.is_empty() && program.len() <= MAX_INSTRUCTIONS, "{} instructions", program.len());
+    assert_eq!(program[program.len() - 1].code, op::RETURN);
+    for (at, instruction) in program.iter().enumerate() {
+        let farthest = match instruction.code {
+            op::JUMP => instruction.k as usize,
+            op::IF_EQUAL | op::IF_GREATER | op::IF_AT_LEAST | op::IF_ANY_BIT => {
+                usize::from(instruction.jt.max(instruction.jf))
+            }
+            _ => 0,
+        };
+        assert!(at + 1 + farthest < program.len() || instruction.code == op::RETURN, "{at}: {instruction:?}");
+    }
 }
 
 #[test]
-fn the_program_says_what_the_routes_say() {
+fn programs_say_what_the_table_says() {
     for arch in Arch::ALL {
-        for (surface, features) in POLICIES {
-            let routes = Routes::new(arch, surface, features);
+        for (surface, features) in policies() {
+            let routes = Routes::new(arch, surface, &features);
             let program = compile(&routes);
-            assert!(program.len() <= 4096, "{}", program.len());
-            for number in 0..1100 {
-                for args in cases(&routes, number) {
+            assert_loadable(&program);
+            for number in 0..routes.len() + 20 {
+                for args in probes(routes.get(number), routes.parameters(number)) {
+                    let data = call(arch, u32::try_from(number).expect("small"), args);
                     let expected = routes.verdict(number, &args).encode();
-                    let got = simulate(&program, &data(arch, number, args));
-                    assert_eq!(got, expected, "{arch:?} {surface:?} {features:?} {number} {args:x?}");
+                    let name = arch.name(number).unwrap_or("no call");
+                    assert_eq!(
+                        run(&program, &data),
+                        Some(expected),
+                        "{} {name} {args:x?} under {surface:?} {features:?}",
+                        arch.label()
+                    );
                 }
             }
         }
@@ -44,43 +64,171 @@ fn the_program_says_what_the_routes_say() {
 }
 
 #[test]
-fn other_architectures_and_x32_are_killed() {
-    let program = compile(&Routes::new(Arch::X86_64, Surface::Default, &[]));
-    let i386 = 0x4000_0003;
-    for nr in [0, 20, 0x4000_0000] {
-        let data = SeccompData { nr, arch: i386, instruction_pointer: 0, args: [0; 6] };
-        assert_eq!(simulate(&program, &data), ret::KILL_PROCESS);
+fn the_largest_program_is_far_below_the_limit_of_the_kernel() {
+    for arch in Arch::ALL {
+        let program = compile(&Routes::new(arch, Surface::Compat, &Feature::ALL));
+        assert!(program.len() < MAX_INSTRUCTIONS / 4, "{}", program.len());
     }
-    for nr in [0x4000_0000, 0x4000_0000 | 520, 0x7fff_ffff] {
-        let data = SeccompData { nr, arch: Arch::X86_64.audit(), instruction_pointer: 0, args: [0; 6] };
-        assert_eq!(simulate(&program, &data), ret::KILL_PROCESS, "{nr:x}");
-    }
-    let arm = compile(&Routes::new(Arch::Aarch64, Surface::Default, &[]));
-    let data = SeccompData { nr: 63, arch: 0x4000_0028, instruction_pointer: 0, args: [0; 6] };
-    assert_eq!(simulate(&arm, &data), ret::KILL_PROCESS);
 }
 
 #[test]
-fn a_list_allows_what_is_on_it() {
-    let program = compile_list(Arch::X86_64, &["read", "openat", "exit_group"], Verdict::Kill);
-    for number in 0..600 {
-        let name = Arch::X86_64.name(number).unwrap_or("");
-        let expected = if ["read", "openat", "exit_group"].contains(&name) { ret::ALLOW } else { ret::KILL_PROCESS };
-        assert_eq!(simulate(&program, &data(Arch::X86_64, number, [u64::MAX; 6])), expected, "{number}");
+fn another_architecture_is_killed() {
+    const I386: u32 = 0x4000_0003;
+    const ARM: u32 = 0x4000_0028;
+    let foreign = |arch| if arch == Arch::X86_64 { Arch::Aarch64.audit() } else { Arch::X86_64.audit() };
+    for arch in Arch::ALL {
+        let program = compile(&Routes::new(arch, Surface::Compat, &[]));
+        for token in [I386, ARM, foreign(arch), 0, u32::MAX] {
+            for nr in [0, 1, 59, 221, 469, 0x4000_0000, u32::MAX] {
+                let data = SeccompData { arch: token, ..call(arch, nr, [0; 6]) };
+                assert_eq!(simulate(&program, &data), ret::KILL_PROCESS);
+            }
+        }
     }
 }
 
-proptest! {
-    /// Any number with any arguments: the tree finds the same verdict as the table.
-    #[test]
-    fn arbitrary_calls_agree(number in 0usize..600, args in any::<[u64; 6]>(), small in any::<[u16; 6]>()) {
-        for arch in Arch::ALL {
-            let routes = Routes::new(arch, Surface::Compat, &[]);
-            let program = compile(&routes);
-            for args in [args, small.map(u64::from)] {
-                let got = simulate(&program, &data(arch, number, args));
-                prop_assert_eq!(got, routes.verdict(number, &args).encode());
+#[test]
+fn x32_is_killed_and_no_call_is_not() {
+    let program = compile(&Routes::new(Arch::X86_64, Surface::Compat, &[]));
+    for nr in [0x4000_0000, 0x4000_0001, 0x4000_0000 + 520, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFE] {
+        assert_eq!(simulate(&program, &call(Arch::X86_64, nr, [0; 6])), ret::KILL_PROCESS, "{nr:#x}");
+    }
+    let unknown = Verdict::Fail(Errno::ENOSYS).encode();
+    for nr in [470, 512, 547, 0x3FFF_FFFF, u32::MAX] {
+        assert_eq!(simulate(&program, &call(Arch::X86_64, nr, [0; 6])), unknown, "{nr:#x}");
+    }
+}
+
+#[test]
+fn a_list_allows_its_names_only() {
+    let allowed = ["read", "write", "exit_group", "open"];
+    for arch in Arch::ALL {
+        for otherwise in [Verdict::Kill, Verdict::Fail(Errno::EPERM)] {
+            let program = compile_list(arch, &allowed, otherwise);
+            assert_loadable(&program);
+            for number in 0..600 {
+                let listed = arch.name(number).is_some_and(|name| allowed.contains(&name));
+                let expected = if listed { Verdict::Allow } else { otherwise };
+                let data = call(arch, u32::try_from(number).expect("small"), [u64::MAX; 6]);
+                assert_eq!(simulate(&program, &data), expected.encode(), "{number}");
             }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "there is no syscall `raed`")]
+fn a_misspelt_name_in_a_list_is_found_at_once() {
+    compile_list(Arch::native(), &["raed"], Verdict::Kill);
+}
+
+#[test]
+fn a_program_that_the_kernel_would_not_load_kills() {
+    let data = call(Arch::X86_64, 0, [0; 6]);
+    let allow = Instruction { code: op::RETURN, jt: 0, jf: 0, k: ret::ALLOW };
+    assert_eq!(simulate(&[allow], &data), ret::ALLOW);
+    for bad in [
+        Instruction { code: op::LOAD, jt: 0, jf: 0, k: 64 },
+        Instruction { code: op::LOAD, jt: 0, jf: 0, k: 2 },
+        Instruction { code: op::JUMP, jt: 0, jf: 0, k: 7 },
+        Instruction { code: 0xFFFF, jt: 0, jf: 0, k: 0 },
+    ] {
+        assert_eq!(simulate(&[bad, allow], &data), ret::KILL_PROCESS, "{bad:?}");
+    }
+    assert_eq!(simulate(&[], &data), ret::KILL_PROCESS);
+}
+
+const PARAMETERS: &[Parameter] = &[
+    Parameter { name: "a", kind: "Int", width: Width::W32 },
+    Parameter { name: "b", kind: "Word", width: Width::W64 },
+    Parameter { name: "c", kind: "Flags", width: Width::W32 },
+    Parameter { name: "d", kind: "Size", width: Width::W64 },
+];
+
+/// Values that collide often, in both halves.
+fn value() -> impl Strategy<Value = u64> {
+    let half = prop_oneof![Just(0_u64), Just(1), Just(0xFF), Just(0x8000_0000), Just(0xFFFF_FFFF), 0..4_u64];
+    (half.clone(), half).prop_map(|(high, low)| high << 32 | low)
+}
+
+fn comparison() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        value().prop_map(Op::Equal),
+        value().prop_map(Op::NotEqual),
+        (value(), value()).prop_map(|(mask, value)| Op::Masked { mask, value }),
+        value().prop_map(Op::AnyOf),
+        value().prop_map(Op::Greater),
+    ]
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    prop_oneof![
+        Just(Verdict::Allow),
+        Just(Verdict::Notify),
+        Just(Verdict::Kill),
+        Just(Verdict::Fail(Errno::EPERM)),
+        Just(Verdict::Fail(Errno::ENOSYS)),
+    ]
+}
+
+/// A route with checks that nobody wrote. It lives as long as the test run does.
+fn route(most_checks: usize) -> impl Strategy<Value = Route> {
+    let test = (0..5_usize, comparison()).prop_map(|(arg, op)| Test { arg, op });
+    let check =
+        (prop::collection::vec(test, 0..4), verdict()).prop_map(|(all, then)| Check { all: Vec::leak(all), then });
+    (prop::collection::vec(check, 0..=most_checks), verdict()).prop_map(|(checks, otherwise)| Route {
+        checks: Vec::leak(checks),
+        otherwise,
+        handler: None,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn any_routes_compile_to_what_they_say(
+        routes in prop::collection::vec(prop::option::of(route(6)), 1..40),
+        calls in prop::collection::vec((0..45_u32, prop::array::uniform6(value())), 100),
+    ) {
+        let routes = Routes::made_of(Arch::X86_64, routes.into_iter().map(|route| Some((route?, PARAMETERS))).collect());
+        let program = compile(&routes);
+        assert_loadable(&program);
+        for (nr, args) in calls {
+            let expected = routes.verdict(nr as usize, &args).encode();
+            prop_assert_eq!(run(&program, &call(Arch::X86_64, nr, args)), Some(expected), "{} {:x?}", nr, args);
+        }
+    }
+
+    #[test]
+    fn any_call_gets_the_verdict_of_the_table(
+        nr in prop_oneof![0..480_u32, any::<u32>()],
+        args in prop::array::uniform6(any::<u64>()),
+    ) {
+        let routes = Routes::new(Arch::Aarch64, Surface::Default, &[]);
+        let expected = routes.verdict(nr as usize, &args).encode();
+        prop_assert_eq!(simulate(&compile(&routes), &call(Arch::Aarch64, nr, args)), expected);
+    }
+}
+
+#[test]
+fn jumps_beyond_their_reach_are_relayed() {
+    // Thirty comparisons a number, a hundred numbers: every upper branch of the tree is farther than 255 away.
+    let tests: &'static [Test] = Vec::leak((0..30).map(|x| Test { arg: 0, op: Op::NotEqual(x) }).collect());
+    let routes = (0..100).map(|number: i32| {
+        let then = if number % 2 == 0 { Verdict::Kill } else { Verdict::Notify };
+        let checks: &'static [Check] = Vec::leak(vec![Check { all: tests, then }]);
+        Some((Route { checks, otherwise: Verdict::Allow, handler: None }, PARAMETERS))
+    });
+    let routes = Routes::made_of(Arch::X86_64, routes.collect());
+    let program = compile(&routes);
+    assert_loadable(&program);
+    assert!(program.iter().any(|instruction| instruction.code == op::JUMP));
+    for number in 0..100_u32 {
+        for value in [0, 29, 30, u64::MAX] {
+            let args = [value, 0, 0, 0, 0, 0];
+            let expected = routes.verdict(number as usize, &args).encode();
+            assert_eq!(simulate(&program, &call(Arch::X86_64, number, args)), expected, "{number} {value}");
         }
     }
 }
