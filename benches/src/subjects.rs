@@ -82,7 +82,7 @@ fn found(program: &str) -> Option<String> {
 
 /// All subjects for guests that work in `directory`; the first is native, the second native again as a control.
 pub fn all(sentry: &str, directory: &str) -> Vec<Subject> {
-    let base = "bwrap --unshare-all --ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/sbin /sbin --symlink usr/lib /lib \
+    let base = "bwrap --unshare-all --die-with-parent --ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/sbin /sbin --symlink usr/lib /lib \
          --symlink usr/lib64 /lib64 --proc /proc --dev /dev --tmpfs /tmp";
     let mut same = words(base);
     for name in ETC.iter().filter(|name| Path::new("/etc").join(name).exists()) {

@@ -304,7 +304,7 @@ pub fn loopback_up(socket: BorrowedFd) -> Sys<()> {
     }
 }
 
-/// Makes `tty` the controlling terminal of this session (`TIOCSCTTY`).
+/// Makes `tty` the controlling terminal of our session (`TIOCSCTTY`).
 pub fn set_controlling_terminal(tty: BorrowedFd) -> Sys<()> {
     // SAFETY: the ioctl takes an integer.
     Errno::result(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSCTTY as _, 0) }).map(drop)
