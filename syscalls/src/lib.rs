@@ -14,6 +14,7 @@ pub mod page;
 pub mod reply;
 pub mod rules;
 pub mod table;
+pub mod waits;
 
 mod clock;
 mod exec;

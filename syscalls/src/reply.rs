@@ -44,7 +44,23 @@ impl From<Answer> for Response {
     fn from(answer: Answer) -> Self {
         match answer {
             Ok(reply) => Self::Reply(reply),
+            // An errno without a name, such as the kernel's inner ENOTSUPP (524), arrives here as 0: to the guest that
+            // would be success.
+            Err(Errno::UnknownErrno) => Self::Fail(Errno::EIO),
             Err(errno) => Self::Fail(errno),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_failure_looks_like_success() {
+        for (raw, wanted) in [(13, Errno::EACCES), (524, Errno::EIO), (0, Errno::EIO)] {
+            let response = Response::from(Err(Errno::from_raw(raw)));
+            assert!(matches!(response, Response::Fail(errno) if errno == wanted), "{raw}: {response:?}");
         }
     }
 }

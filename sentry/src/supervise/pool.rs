@@ -21,6 +21,8 @@ use crate::task::Task;
 
 /// Threads at most: a call beyond that waits until one is free, and the leader never is.
 const THREADS: usize = 64;
+// Calls that wait for another program never take all of them: some are left for every other call.
+const _: () = assert!(THREADS > syscalls::waits::MOST + SPARE);
 /// Followers that stay for the next slow call.
 const SPARE: usize = 2;
 

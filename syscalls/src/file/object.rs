@@ -15,6 +15,7 @@ use super::walk::shown;
 use crate::args::Fd;
 use crate::guest::{Denial, Guest};
 use crate::reply::{Answer, Reply};
+use crate::waits;
 
 /// What becomes of an object that the supervisor does not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +41,11 @@ pub(crate) fn open(guest: &dyn Guest, object: &OwnedFd, flags: i32, otherwise: O
         SFlag::S_IFLNK => return Err(Errno::ELOOP),
         SFlag::S_IFDIR if flags & libc::O_CREAT != 0 => return Err(Errno::EISDIR),
         SFlag::S_IFREG | SFlag::S_IFDIR if !is_kernels_own(object)? => {}
-        SFlag::S_IFIFO if otherwise != Otherwise::AnotherCall => {}
+        SFlag::S_IFIFO if otherwise != Otherwise::AnotherCall => {
+            // Programs open again after EINTR, which is also what the kernel says when it gives up a wait.
+            let _place = if waits_for_other_end(flags) { Some(waits::place().ok_or(Errno::EINTR)?) } else { None };
+            return hand_over(guest, object, flags);
+        }
         SFlag::S_IFCHR => match (major(stat.st_rdev), minor(stat.st_rdev)) {
             number if HARMLESS.contains(&number) => {}
             (major, _) if TERMINALS.contains(&major) => {}
@@ -66,6 +71,11 @@ pub(crate) fn is_kernels_own(object: &OwnedFd) -> Result<bool, Errno> {
 
 fn hand_over(guest: &dyn Guest, object: &OwnedFd, flags: i32) -> Answer {
     Ok(Reply::Inject { file: guest.reopen(object, flags)?, cloexec: flags & libc::O_CLOEXEC != 0 })
+}
+
+/// Whether an open of a FIFO with these flags waits until somebody opens its other end, see fifo(7).
+fn waits_for_other_end(flags: i32) -> bool {
+    flags & libc::O_NONBLOCK == 0 && flags & libc::O_ACCMODE != libc::O_RDWR
 }
 
 /// `/dev/tty` would be the supervisor's terminal, if it had one. The guest's is almost always among its first descriptors.

@@ -21,11 +21,13 @@ use crate::args::{DirFd, Fd, SockLen, UserPtr};
 use crate::file::walk::{Start, shown};
 use crate::guest::{Denial, Guest};
 use crate::reply::{Answer, Reply};
+use crate::waits;
 
 crate::syscalls! {
     /// Connects a socket to an address. One that is out of reach is named at the end of the run.
     /// Fails with `EACCES`, while sockets in grants are judged, for a socket file that was neither granted nor bound by the sandbox.
     /// Limit: then a connection that has to wait cannot be interrupted by a signal (but its task can be killed), `SO_PEERCRED` at the other end shows the sentry, and `getpeername` of a socket file tells a path of the sentry.
+    /// Limit: then it fails with `EAGAIN` when 48 calls that the sentry makes for others wait already.
     /// Limit: then a socket file counts as the sandbox's own if it was born after its start, also when a program outside bound it.
     connect(socket: Fd, address: UserPtr, length: SockLen) Network Default Observe(connect_seen) {
         SocketGrants => EmulateSlow(connect),
@@ -46,6 +48,7 @@ fn connect(guest: &dyn Guest, socket: Fd, address: UserPtr, length: SockLen) -> 
         Address::Path(path) => connect_to_file(guest, &socket, path)?,
         _ => {
             tell(guest, "connect", &address);
+            let _place = waits::place().ok_or(Errno::EAGAIN)?;
             address.connect(&socket)?;
         }
     }
@@ -75,6 +78,8 @@ fn connect_to_file(guest: &dyn Guest, socket: &OwnedFd, path: &[u8]) -> Result<(
         guest.record(Denial { call: "connect", what: path, remedy: remedy.into() });
         return Err(Errno::EACCES);
     }
+    // Also for a socket that does not wait now: the guest may change that while we connect.
+    let _place = waits::place().ok_or(Errno::EAGAIN)?;
     // The object, not its name: another socket may have that name by now.
     in_directory(&guest.descriptors()?, || {
         kernels_connect(socket.as_raw_fd(), &UnixAddr::new(object.as_raw_fd().to_string().as_str())?)
