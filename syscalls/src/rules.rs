@@ -3,6 +3,7 @@
 //! Paths are absolute names in the view, without `.`, `..` or symlinks, compared by component and byte by byte: on a file
 //! system that folds case, the policy has to list each spelling.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The rules that only the sentry can enforce.
@@ -10,6 +11,9 @@ use std::path::{Path, PathBuf};
 pub struct Rules {
     /// Names inside writable grants that do not exist and must not come into being, by any call.
     pub protected: Vec<PathBuf>,
+    /// Directories of writable grants on the way to something that is mounted over: to a cover, or to a grant of fewer
+    /// rights. A mount moves with its directory, so these stay where they are.
+    pub anchored: BTreeSet<PathBuf>,
     /// Sockets that were granted as such: a `connect` to them is let through.
     pub sockets: Vec<PathBuf>,
     /// When the sandbox was started, by the host's clock (`CLOCK_REALTIME`, seconds and nanoseconds): a socket file born
@@ -24,16 +28,22 @@ pub struct Rules {
 pub enum Standing {
     /// No rule is about it.
     Free,
-    /// It is a directory on the way to a protected name: it may be made as an empty directory, not moved or replaced.
+    /// It is a directory on the way to a protected or mounted name: it may be made as an empty directory, not moved or
+    /// replaced.
     Ancestor,
     /// It is protected, or lies beneath a protected name.
     Protected,
 }
 
 impl Rules {
+    /// Whether any rule is about names, so that calls which make or move them must be judged.
+    pub fn are_about_names(&self) -> bool {
+        !self.protected.is_empty() || !self.anchored.is_empty()
+    }
+
     /// Where `path` stands.
     pub fn standing(&self, path: &Path) -> Standing {
-        let mut standing = Standing::Free;
+        let mut standing = if self.anchored.contains(path) { Standing::Ancestor } else { Standing::Free };
         for protected in &self.protected {
             if path.starts_with(protected) {
                 return Standing::Protected;
@@ -65,6 +75,14 @@ mod tests {
         assert_eq!(rules.standing(Path::new("/w/.git")), Standing::Ancestor);
         assert_eq!(rules.standing(Path::new("/w/.gi")), Standing::Free);
         assert_eq!(rules.standing(Path::new("/w-evil/.git/hooks/x")), Standing::Free);
+    }
+
+    #[test]
+    fn the_way_to_a_mount_stays_where_it_is() {
+        let rules = Rules { anchored: ["/w/.git".into(), "/w/.git/hooks".into()].into(), ..Rules::default() };
+        assert_eq!(rules.standing(Path::new("/w/.git")), Standing::Ancestor);
+        assert_eq!(rules.standing(Path::new("/w/.git/hooks/x")), Standing::Free);
+        assert_eq!(rules.standing(Path::new("/w")), Standing::Free);
     }
 
     #[test]

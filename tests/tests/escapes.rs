@@ -264,6 +264,19 @@ fn absent_names_can_be_protected() {
     assert_eq!(run.out.trim(), "escaped", "{run:?}");
 }
 
+/// Rule 15: a name is protected with its ancestors, also when what protects it is a mount.
+#[test]
+fn a_moved_ancestor_frees_nothing() {
+    for option in ["--read", "--hide"] {
+        let project = Project::new();
+        project.write(".git/hooks/pre-commit", "mine");
+        project.give(&project.join(".git"));
+        let script = "mv .git old; mkdir -p .git/hooks; echo owned > .git/hooks/pre-commit; true";
+        Sandbox::new(&project).options(["--write", ".", option, ".git/hooks/pre-commit"]).sh(script).exits(0);
+        assert_eq!(project.read(".git/hooks/pre-commit"), "mine", "{option}");
+    }
+}
+
 #[test]
 fn a_flipped_name_never_wins() {
     let probe = site().probe.parent().unwrap().to_str().unwrap();

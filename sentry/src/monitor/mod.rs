@@ -189,7 +189,7 @@ fn features(
             features.push(feature);
         }
     };
-    add(!rules.protected.is_empty(), Feature::ProtectedNames);
+    add(rules.are_about_names(), Feature::ProtectedNames);
     add(host_directories, Feature::SocketGrants);
     add(policy.net == Net::All, Feature::HostNetwork);
     add(policy.trace_denied, Feature::TracePaths);

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use hashbrown::HashSet;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::stat::{FileStat, fstat};
@@ -123,9 +124,13 @@ pub fn arrange(policy: &Policy, facts: &Facts, identity: &Identity, ids: &mut Id
         store: None,
         notes: arranged.notes,
     };
-    let mut builder = Builder { policy, facts, identity, ids, size, entries: &arranged.entries, result: &mut result };
-    for entry in &arranged.entries {
-        builder.add(entry)?;
+    let writable = writable_grants(&arranged.entries);
+    {
+        let mut builder =
+            Builder { writable, policy, facts, identity, ids, size, entries: &arranged.entries, result: &mut result };
+        for entry in &arranged.entries {
+            builder.add(entry)?;
+        }
     }
     // Parents first: what lies beneath a place is mounted on top of it.
     result.view.places.sort_by(|one, other| components(&one.inside).cmp(components(&other.inside)));
@@ -167,7 +172,17 @@ fn source(resolved: &Resolved, option: &str, writable: bool, ids: &mut IdMaps) -
     Ok(Source::Host { path: whole(&resolved.path)?, identity: Some((resolved.stat.st_dev, resolved.stat.st_ino)) })
 }
 
+/// The names of grants in which the guest may move things.
+fn writable_grants(entries: &[Entry]) -> HashSet<&Path> {
+    let writable = entries.iter().filter(|entry| match entry.source {
+        arranged::Source::Host { access, .. } => access != Access::Read,
+        _ => false,
+    });
+    writable.map(|entry| entry.inside.as_path()).collect()
+}
+
 struct Builder<'a> {
+    writable: HashSet<&'a Path>,
     policy: &'a Policy,
     facts: &'a Facts,
     identity: &'a Identity,
@@ -208,8 +223,17 @@ impl Builder<'_> {
         optional: bool,
         origin: String,
     ) -> Result<(), Failure> {
+        self.anchor(at);
         self.result.view.places.push(Place { inside: inside(at)?, source, writable, optional, origin });
         Ok(())
+    }
+
+    /// What is mounted inside a writable grant would move with the directories that lead to it, and free its name.
+    fn anchor(&mut self, at: &Path) {
+        let above = || at.ancestors().skip(1);
+        if let Some(depth) = above().position(|directory| self.writable.contains(directory)) {
+            self.result.rules.anchored.extend(above().take(depth).map(Path::to_owned));
+        }
     }
 
     fn grant(&mut self, entry: &Entry, resolved: &Resolved, access: Access, option: String) -> Result<(), Failure> {

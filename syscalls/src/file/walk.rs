@@ -177,14 +177,18 @@ impl Parent {
 
     fn judge(&self, guest: &dyn Guest, call: &'static str, refused: &[Standing]) -> Result<(), Errno> {
         // `.` and `..` exist already; the kernel refuses to make or move them.
-        if guest.rules().protected.is_empty() || self.is_dots() {
+        if !guest.rules().are_about_names() || self.is_dots() {
             return Ok(());
         }
         let path = self.path(guest)?;
         if !refused.contains(&guest.rules().standing(&path)) {
             return Ok(());
         }
-        guest.record(Denial { call, what: shown(&path), remedy: "the policy hides this name".into() });
+        guest.record(Denial {
+            call,
+            what: shown(&path),
+            remedy: "the policy is about this name, or about one beneath it".into(),
+        });
         Err(Errno::EACCES)
     }
 }
