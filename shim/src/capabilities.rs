@@ -1,23 +1,23 @@
 //! Capabilities: none for the guest, one for the supervisor. See capabilities(7).
 
-use nix::errno::Errno;
 use nix::libc;
 
 use crate::failure::{Failure, Step};
 use crate::sys::{self, Capabilities};
 
+const CHROOT: u64 = 1 << 18;
 const PTRACE: u64 = 1 << 19;
+const ADMIN: u64 = 1 << 21;
 
 /// Gives up `no_new_privs`, the bounding set, ambient capabilities and every set but `keep`, then looks again.
 fn drop_to(keep: u64) -> Result<(), Failure> {
     // No program can gain rights by exec from here on: set-id bits and file capabilities have no effect.
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).step(|| "set no_new_privs")?;
-    for capability in 0..64 {
-        match sys::prctl(libc::PR_CAPBSET_DROP, capability, 0) {
-            // EINVAL: one more than the last capability this kernel knows.
-            Err(Errno::EINVAL) => break,
-            result => result.step(|| format!("drop capability {capability} from the bounding set"))?,
-        };
+    // Beyond the last capability this kernel knows there is nothing to read; what is gone already cannot be dropped again.
+    let held = |capability: &u64| matches!(sys::prctl(libc::PR_CAPBSET_READ, *capability, 0), Ok(1));
+    for capability in (0..64).filter(held) {
+        sys::prctl(libc::PR_CAPBSET_DROP, capability, 0)
+            .step(|| format!("drop capability {capability} from the bounding set"))?;
     }
     sys::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0).step(|| "clear ambient capabilities")?;
     let wanted = Capabilities { effective: keep, permitted: keep, inheritable: 0 };
@@ -33,6 +33,12 @@ fn drop_to(keep: u64) -> Result<(), Failure> {
 /// For init and the guest: nothing is left.
 pub fn drop_all() -> Result<(), Failure> {
     drop_to(0)
+}
+
+/// For the supervisor until it has joined the guest's mount namespace, which asks for rights over its own user namespace
+/// (setns(2)); then [`keep_ptrace`].
+pub fn keep_for_joining() -> Result<(), Failure> {
+    drop_to(PTRACE | ADMIN | CHROOT)
 }
 
 /// For the supervisor: `CAP_SYS_PTRACE` in the outer user namespace is what lets it read guests' memory.

@@ -41,15 +41,12 @@ fn descriptors(plan: &Plan, terminal: Option<&OwnedFd>) -> Result<(), Failure> {
     sys::close_on_exec_from(3).step(|| "mark descriptors to be closed")
 }
 
-/// Sends the listener to the supervisor and forgets it: it must exist in one process only.
-fn hand_over(listener: OwnedFd, supervisor: BorrowedFd) -> Result<(), Failure> {
-    let fds = [listener.as_raw_fd()];
+/// Sends `file` to the supervisor under a `name` of one byte, and forgets it: a listener must exist in one process only.
+pub(crate) fn pass_on(file: OwnedFd, supervisor: BorrowedFd, name: &[u8; 1]) -> Result<(), Errno> {
+    let fds = [file.as_raw_fd()];
     let rights = [ControlMessage::ScmRights(&fds)];
-    let payload = [std::io::IoSlice::new(b"L")];
-    sendmsg::<UnixAddr>(supervisor.as_raw_fd(), &payload, &rights, MsgFlags::MSG_NOSIGNAL, None)
-        .step(|| "hand the listener to the supervisor")?;
-    drop(listener);
-    Ok(())
+    let payload = [std::io::IoSlice::new(name)];
+    sendmsg::<UnixAddr>(supervisor.as_raw_fd(), &payload, &rights, MsgFlags::MSG_NOSIGNAL, None).map(drop)
 }
 
 /// Null-terminated pointers to `strings`, as execve wants them.
@@ -110,6 +107,6 @@ fn prepare(plan: &Plan, seat: &Seat) -> Result<(), Failure> {
         sys::default_signals();
         filter::load(plan)?
     };
-    hand_over(listener, supervisor.as_fd())?;
+    pass_on(listener, supervisor.as_fd(), b"L").step(|| "hand the listener to the supervisor")?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).step(|| "unblock signals")
 }

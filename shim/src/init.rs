@@ -31,9 +31,9 @@ pub struct Channels {
     pub supervisor: OwnedFd,
 }
 
-/// Runs init to its end.
-pub fn run(plan: &Plan, channels: Channels) -> ! {
-    let code = match begin(plan, &channels) {
+/// Runs init to its end. `proc` is a procfs that knows it, mounted nowhere.
+pub fn run(plan: &Plan, channels: Channels, proc: OwnedFd) -> ! {
+    let code = match begin(plan, &channels, proc) {
         Ok((guest, terminal)) => {
             drop(channels.supervisor);
             serve(guest, terminal.as_ref(), channels.monitor.as_fd())
@@ -47,7 +47,7 @@ pub fn run(plan: &Plan, channels: Channels) -> ! {
 }
 
 /// From a fresh clone to a running guest.
-fn begin(plan: &Plan, channels: &Channels) -> Result<(Pid, Option<OwnedFd>), Failure> {
+fn begin(plan: &Plan, channels: &Channels, proc: OwnedFd) -> Result<(Pid, Option<OwnedFd>), Failure> {
     let monitor = channels.monitor.as_fd();
     let guest_umask = umask(Mode::empty());
     chdir(c"/").step(|| "leave the host's directory")?;
@@ -62,6 +62,8 @@ fn begin(plan: &Plan, channels: &Channels) -> Result<(Pid, Option<OwnedFd>), Fai
         },
     )?;
     become_inner(plan)?;
+    share_mounts(&proc, channels.supervisor.as_fd())?;
+    drop(proc);
     let terminal = terminal::begin_session(plan.terminal.as_ref(), monitor)?;
 
     // From here on every signal waits in the signalfd; the guest unblocks them for itself.
@@ -89,6 +91,14 @@ fn begin(plan: &Plan, channels: &Channels) -> Result<(Pid, Option<OwnedFd>), Fai
 fn become_inner(plan: &Plan) -> Result<(), Failure> {
     sys::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS).step(|| "make the guest's user namespace")?;
     identity::map_own_inner(&plan.identity)
+}
+
+/// Lets the supervisor into the guest's mount namespace: a file that it opens for the guest must lie on the guest's own
+/// mounts, or the kernel calls it unreachable (getcwd(2)) and on another file system (rename(2)).
+fn share_mounts(proc: &OwnedFd, supervisor: BorrowedFd) -> Result<(), Failure> {
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+    let namespace = sys::open_at(Some(proc.as_fd()), c"self/ns/mnt", flags, 0, 0).step(|| "open the mount namespace")?;
+    exec::pass_on(namespace, supervisor, b"M").step(|| "show the supervisor the guest's mounts")
 }
 
 /// Reaps and forwards until the guest is gone; the exit code of init itself means nothing.

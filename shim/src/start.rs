@@ -37,7 +37,7 @@ pub struct Launched {
 /// What the supervisor starts with.
 #[derive(Debug)]
 pub struct Seat {
-    /// Receives the listener, as the one descriptor of the first message.
+    /// Receives the guest's mount namespace and then the listener, each as the one descriptor of a message.
     pub listener: OwnedFd,
     /// A procfs of the outer pid namespace, mounted nowhere.
     pub proc: OwnedFd,
@@ -133,11 +133,11 @@ fn outer(plan: &Plan, mapped: &OwnedFd, monitor: &OwnedFd, init_channel: OwnedFd
 
     let (listener, listener_there) = channel()?;
     let Some(init) = sys::clone(libc::CLONE_NEWPID).step(|| "make the guest's pid namespace")? else {
-        drop((listener, proc));
-        init::run(plan, Channels { monitor: init_channel, supervisor: listener_there })
+        drop(listener);
+        init::run(plan, Channels { monitor: init_channel, supervisor: listener_there }, proc)
     };
     drop((listener_there, init_channel));
-    capabilities::keep_ptrace()?;
+    capabilities::keep_for_joining()?;
     sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).step(|| "protect the supervisor from the guest")?;
     let monitor = monitor.try_clone().map_err(|_| Failure::new("hold the monitor's channel", Errno::last()))?;
     Ok(Seat { listener, proc, monitor, init: Pid::from_raw(init) })

@@ -191,6 +191,12 @@ pub fn unshare(flags: libc::c_int) -> Sys<()> {
     Errno::result(unsafe { libc::unshare(flags) }).map(drop)
 }
 
+/// Enters the mount namespace behind an open `/proc/PID/ns/mnt`, setns(2); root and working directory become its root.
+pub fn join_mounts(namespace: BorrowedFd) -> Sys<()> {
+    // SAFETY: changes this process's namespaces only.
+    Errno::result(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS) }).map(drop)
+}
+
 /// prctl(2) with integer arguments.
 pub fn prctl(option: libc::c_int, a: u64, b: u64) -> Sys<i32> {
     // SAFETY: the options used here take integers, no pointers.

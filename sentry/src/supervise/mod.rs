@@ -98,12 +98,13 @@ fn supervise<P: Platform>(
     drop(null);
     keep_only(&[channel.as_raw_fd(), proc.as_raw_fd(), monitor.as_raw_fd()]);
 
-    let Some(listener) = receive_listener(&channel)? else {
+    let Some(listener) = join_and_receive(&channel)? else {
         // Init failed before there was a guest, and has told the monitor why.
         let _ = waitpid(init_pid, None);
         return Ok(());
     };
     drop(channel);
+    shim::capabilities::keep_ptrace()?;
     let init = crate::raw::open_thread(init_pid.as_raw()).step(|| "watch over init")?;
     let platform = P::new(listener).step(|| "set up the listener")?;
     let denials = Denials::new().step(|| "make the queue of denials")?;
@@ -157,20 +158,32 @@ fn keep_only(keep: &[RawFd]) {
     shim::sys::close_range(next, u32::MAX);
 }
 
-/// The listener, sent by the guest's process just before it runs the program. `None`: that never happened.
-fn receive_listener(channel: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
-    let step = || "receive the guest's listener";
+/// Joins the guest's mount namespace, sent by init, and returns the listener, sent by the guest's process just before it
+/// runs the program. `None`: it never came to that.
+fn join_and_receive(channel: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
+    let Some(mounts) = receive(channel, *b"M", || "receive the guest's mount namespace")? else { return Ok(None) };
+    shim::sys::join_mounts(mounts.as_fd()).step(|| "join the guest's mount namespace")?;
+    receive(channel, *b"L", || "receive the guest's listener")
+}
+
+/// The descriptor of the next message, which must bear this name. `None`: nobody is left to send one.
+fn receive(channel: &OwnedFd, name: [u8; 1], step: fn() -> &'static str) -> Result<Option<OwnedFd>, Failure> {
     let mut byte = [0];
     let mut space = nix::cmsg_space!([RawFd; 1]);
     let mut payload = [IoSliceMut::new(&mut byte)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
     let received = recvmsg::<UnixAddr>(channel.as_raw_fd(), &mut payload, Some(&mut space), flags).step(step)?;
+    let length = received.bytes;
+    let mut file = None;
     for message in received.cmsgs().step(step)? {
         if let ControlMessageOwned::ScmRights(fds) = message
             && let [fd] = fds[..]
         {
-            return Ok(Some(crate::raw::own_received(fd)));
+            file = Some(crate::raw::own_received(fd));
         }
     }
-    if received.bytes == 0 { Ok(None) } else { Err(Failure::check(step())) }
+    if length == 0 {
+        return Ok(None);
+    }
+    if byte != name || file.is_none() { Err(Failure::check(step())) } else { Ok(file) }
 }

@@ -64,8 +64,9 @@ pub const ALWAYS: &[&str] = &[
 ];
 
 /// Needed when names are protected: the calls that make and move names are done by the supervisor.
+/// The C library turns a `renameat2` without flags into a `renameat`.
 pub const FOR_NAMES: &[&str] =
-    &["bind", "chdir", "fchdir", "linkat", "mkdirat", "mknodat", "renameat2", "symlinkat", "unlinkat"];
+    &["bind", "chdir", "fchdir", "linkat", "mkdirat", "mknodat", "renameat", "renameat2", "symlinkat", "unlinkat"];
 
 /// Needed when sockets in grants are decided by the supervisor.
 pub const FOR_SOCKETS: &[&str] = &["chdir", "connect", "fchdir", "getsockname", "getsockopt", "sendto"];
