@@ -29,6 +29,20 @@ pub fn take_descriptor(pidfd: &OwnedFd, fd: i32) -> Result<OwnedFd, Errno> {
     descriptor(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) })
 }
 
+/// The soft limit of another thread's files, prlimit(2) with `RLIMIT_FSIZE`.
+pub fn file_size_limit(tid: i32) -> Result<u64, Errno> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: nothing is set, and the kernel fills in the structure.
+    Errno::result(unsafe { libc::prlimit(tid, libc::RLIMIT_FSIZE, std::ptr::null(), &raw mut limit) })?;
+    Ok(limit.rlim_cur)
+}
+
+/// Sends a signal to a thread, tkill(2); that it may be gone is nobody's concern.
+pub fn signal_thread(tid: i32, signal: i32) {
+    // SAFETY: integers only.
+    unsafe { libc::syscall(libc::SYS_tkill, tid, signal) };
+}
+
 /// Takes ownership of a descriptor that a control message just brought.
 pub fn own_received(fd: RawFd) -> OwnedFd {
     // SAFETY: the kernel has put this descriptor into our table for us, and nobody else knows its number.

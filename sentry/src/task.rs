@@ -4,10 +4,9 @@
 //! and a descriptor table or not. What was read counts only after `ID_VALID` has said that the call is still pending:
 //! until then the thread id might belong to somebody else.
 
+use std::cell::Cell;
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::fcntl::readlinkat;
@@ -16,7 +15,7 @@ use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
 use shim::sys;
 use syscalls::args::{DirFd, Fd, UserPtr};
-use syscalls::guest::{Denial, Guest};
+use syscalls::guest::{Decision, Denial, Guest};
 use syscalls::rules::Rules;
 
 use crate::platform::{Notification, Platform};
@@ -26,12 +25,22 @@ use crate::supervise::Shared;
 pub struct Task<'a, P> {
     notification: Notification,
     shared: &'a Shared<P>,
+    lead: Cell<Option<Lead<'a>>>,
 }
+
+/// Lets another thread lead, while this one waits.
+type Lead<'a> = Box<dyn FnOnce() + 'a>;
 
 impl<'a, P: Platform> Task<'a, P> {
     /// The task behind `notification`.
     pub fn new(notification: Notification, shared: &'a Shared<P>) -> Self {
-        Self { notification, shared }
+        Self { notification, shared, lead: Cell::new(None) }
+    }
+
+    /// The same, answered by the thread that leads: `hand_over` is called at most once, before something that may sleep.
+    pub fn led(self, hand_over: impl FnOnce() + 'a) -> Self {
+        self.lead.set(Some(Box::new(hand_over)));
+        self
     }
 
     fn still_pending(&self) -> Result<(), Errno> {
@@ -99,10 +108,45 @@ impl<P: Platform> Guest for Task<'_, P> {
             return Err(Errno::EBADF);
         }
         // Through the magic link: the very object, wherever it has been moved.
-        self.open_proc(&format!("fd/{}", at.0), flags).map_err(|errno| match errno {
-            Errno::ENOENT => Errno::EBADF,
-            errno => errno,
-        })
+        match self.open_proc(&format!("fd/{}", at.0), flags) {
+            Err(Errno::ENOENT) => Err(Errno::EBADF),
+            // The entries of a task that is not dumpable are root's.
+            Err(Errno::EACCES) => {
+                let file = self.duplicate(Fd(at.0))?;
+                let kind = nix::sys::stat::fstat(&file)?.st_mode & libc::S_IFMT;
+                if kind == libc::S_IFDIR { Ok(file) } else { Err(Errno::ENOTDIR) }
+            }
+            other => other,
+        }
+    }
+
+    fn object(&self, fd: Fd) -> Result<OwnedFd, Errno> {
+        if fd.0 < 0 {
+            return Err(Errno::EBADF);
+        }
+        match self.open_proc(&format!("fd/{}", fd.0), libc::O_PATH) {
+            Err(Errno::ENOENT) => Err(Errno::EBADF),
+            Err(Errno::EACCES) => self.duplicate(fd),
+            other => other,
+        }
+    }
+
+    fn largest_file(&self) -> Result<u64, Errno> {
+        let limit = crate::raw::file_size_limit(self.notification.tid)?;
+        self.still_pending()?;
+        Ok(limit)
+    }
+
+    fn signal_too_large(&self) {
+        if self.still_pending().is_ok() {
+            crate::raw::signal_thread(self.notification.tid, libc::SIGXFSZ);
+        }
+    }
+
+    fn may_wait(&self) {
+        if let Some(hand_over) = self.lead.take() {
+            hand_over();
+        }
     }
 
     fn duplicate(&self, fd: Fd) -> Result<OwnedFd, Errno> {
@@ -122,19 +166,19 @@ impl<P: Platform> Guest for Task<'_, P> {
         Ok((number("NStgid:")?, number("NSpid:")?))
     }
 
-    fn path_of(&self, file: &OwnedFd) -> Result<PathBuf, Errno> {
-        let link = format!("self/fd/{}", file.as_raw_fd());
-        let path: OsString = readlinkat(&self.shared.proc, link.as_str())?;
-        // A file without a name any more is named by what it was, which must not be taken for a path.
-        if path.as_encoded_bytes().ends_with(b" (deleted)") {
-            return Err(Errno::ENOENT);
-        }
-        Ok(PathBuf::from(OsString::from_vec(path.into_vec())))
+    fn label_of(&self, file: &OwnedFd) -> Result<OsString, Errno> {
+        readlinkat(&self.shared.descriptors, file.as_raw_fd().to_string().as_str())
     }
 
     fn descriptors(&self) -> Result<OwnedFd, Errno> {
-        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
-        sys::open_at(Some(self.shared.proc.as_fd()), c"self/fd", flags, 0, 0)
+        self.shared.descriptors.try_clone().map_err(|_| Errno::EMFILE)
+    }
+
+    fn reopen(&self, object: &OwnedFd, flags: i32) -> Result<OwnedFd, Errno> {
+        // The entry itself is a (magic) link, so O_NOFOLLOW would stop at it; and a terminal must not become ours.
+        let flags = flags & !(libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW) | libc::O_CLOEXEC | libc::O_NOCTTY;
+        let entry = CString::new(object.as_raw_fd().to_string()).map_err(|_| Errno::EINVAL)?;
+        sys::open_at(Some(self.shared.descriptors.as_fd()), &entry, flags, 0, 0)
     }
 
     fn rules(&self) -> &Rules {
@@ -143,6 +187,10 @@ impl<P: Platform> Guest for Task<'_, P> {
 
     fn record(&self, denial: Denial) {
         self.shared.denials.record(denial);
+    }
+
+    fn decided(&self, decision: Decision) {
+        self.shared.audit.record(self.own_ids().unwrap_or_default(), decision);
     }
 }
 

@@ -67,6 +67,27 @@ pub enum ToMonitor {
         /// Not told.
         dropped: u64,
     },
+    /// A decision about a path, for the audit log.
+    Decided {
+        /// Seconds since the epoch.
+        seconds: u64,
+        /// And nanoseconds.
+        nanoseconds: u32,
+        /// The process, as the sandbox numbers it.
+        pid: i32,
+        /// The thread.
+        tid: i32,
+        /// The call's name.
+        call: String,
+        /// The path as it was resolved, in bytes.
+        path: Vec<u8>,
+        /// The rule that decided.
+        rule: Option<String>,
+        /// The errno with which the call was refused.
+        errno: Option<i32>,
+    },
+    /// So many decisions could not be told.
+    DecisionsDropped(u64),
     /// A limit was reached: its name, and whether the sandbox was ended for it.
     Limit {
         /// `memory`, `pids`, `disk`, `cpu-time`.

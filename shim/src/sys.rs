@@ -191,10 +191,11 @@ pub fn unshare(flags: libc::c_int) -> Sys<()> {
     Errno::result(unsafe { libc::unshare(flags) }).map(drop)
 }
 
-/// Enters the mount namespace behind an open `/proc/PID/ns/mnt`, setns(2); root and working directory become its root.
-pub fn join_mounts(namespace: BorrowedFd) -> Sys<()> {
+/// Enters the namespace behind an open `/proc/PID/ns/...`, setns(2). Of a mount namespace the root becomes root and working
+/// directory; in a user namespace that a parent of it enters, it has all capabilities.
+pub fn join(namespace: BorrowedFd) -> Sys<()> {
     // SAFETY: changes this process's namespaces only.
-    Errno::result(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS) }).map(drop)
+    Errno::result(unsafe { libc::setns(namespace.as_raw_fd(), 0) }).map(drop)
 }
 
 /// prctl(2) with integer arguments.
@@ -370,6 +371,12 @@ pub fn default_signals() {
         // SAFETY: SIG_DFL is valid for every signal; the calls that fail (SIGKILL, SIGSTOP, glibc's own) change nothing.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+}
+
+/// Ignores a signal from here on.
+pub fn ignore_signal(signal: libc::c_int) -> Sys<()> {
+    // SAFETY: SIG_IGN is valid for every signal that can be ignored.
+    if unsafe { libc::signal(signal, libc::SIG_IGN) } == libc::SIG_ERR { Err(Errno::last()) } else { Ok(()) }
 }
 
 /// Adds a process to its own CPU set: sched_setaffinity(2) with the CPUs in `cpus`.

@@ -11,10 +11,10 @@ use crate::guest::Guest;
 crate::syscalls! {
     /// Runs a program in place of the calling one.
     execve(path: PathPtr, arguments: UserPtr, environment: UserPtr) Process Judge Allow
-        { TracePaths => Observe(execve) };
+        { TracePaths => Observe(execve), PathCalls => Observe(execve) };
     /// Runs a program, named relative to a directory or by a descriptor, in place of the calling one.
     execveat(at: DirFd, path: PathPtr, arguments: UserPtr, environment: UserPtr, flags: Flags) Process Judge Allow
-        { TracePaths => Observe(execveat) };
+        { TracePaths => Observe(execveat), PathCalls => Observe(execveat) };
     /// Loaded a shared library of the a.out kind; gone from the kernel, fails with `ENOSYS`.
     uselib(library: PathPtr) Process Compat Errno(ENOSYS);
 }

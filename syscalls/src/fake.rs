@@ -12,7 +12,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use crate::args::{DirFd, Fd, PathPtr, UserPtr};
-use crate::guest::{Denial, Guest};
+use crate::guest::{Decision, Denial, Guest};
 use crate::rules::Rules;
 
 const PAGE: usize = 4096;
@@ -36,8 +36,12 @@ pub(crate) struct FakeGuest {
     pub umask: u32,
     /// Its policy.
     pub rules: Rules,
-    /// Thread-group id and thread id.
+    /// Thread-group id and thread id: those of the test, whose procfs is the guest's too.
     pub ids: (i32, i32),
+    /// What was decided.
+    pub decisions: RefCell<Vec<Decision>>,
+    /// Its limit on the size of files.
+    pub largest_file: u64,
 }
 
 impl Default for FakeGuest {
@@ -49,7 +53,9 @@ impl Default for FakeGuest {
             files: HashMap::new(),
             umask: 0o022,
             rules: Rules::default(),
-            ids: (7, 7),
+            ids: (std::process::id().cast_signed(), nix::unistd::gettid().as_raw()),
+            decisions: RefCell::default(),
+            largest_file: u64::MAX,
         }
     }
 }
@@ -159,8 +165,17 @@ impl Guest for FakeGuest {
         Ok(self.ids)
     }
 
-    fn path_of(&self, file: &OwnedFd) -> Result<PathBuf, Errno> {
-        std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|_| Errno::EBADF)
+    fn label_of(&self, file: &OwnedFd) -> Result<std::ffi::OsString, Errno> {
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|_| Errno::EBADF)?;
+        Ok(link.into_os_string())
+    }
+
+    fn largest_file(&self) -> Result<u64, Errno> {
+        Ok(self.largest_file)
+    }
+
+    fn signal_too_large(&self) {
+        self.denials.borrow_mut().push(Denial { call: "truncate", what: "SIGXFSZ".into(), remedy: "".into() });
     }
 
     fn rules(&self) -> &Rules {
@@ -169,6 +184,10 @@ impl Guest for FakeGuest {
 
     fn record(&self, denial: Denial) {
         self.denials.borrow_mut().push(denial);
+    }
+
+    fn decided(&self, decision: Decision) {
+        self.decisions.borrow_mut().push(decision);
     }
 }
 

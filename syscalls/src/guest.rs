@@ -12,8 +12,13 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use crate::args::{DirFd, Fd, PathPtr, UserPtr};
+use crate::args::{DirFd, Fd, PathPtr, Size, UserPtr};
 use crate::rules::Rules;
+
+const PAGE: usize = 4096;
+
+/// How the kernel marks the path of a file whose name is gone.
+pub(crate) const DELETED: &[u8] = b" (deleted)";
 
 /// A refusal that the user should hear of at the end of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +29,19 @@ pub struct Denial {
     pub what: String,
     /// Why it was refused or what would allow it, such as `allow with --net all`.
     pub remedy: Cow<'static, str>,
+}
+
+/// What was decided about one path, for the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The syscall's name.
+    pub call: &'static str,
+    /// The path as it was resolved.
+    pub path: std::path::PathBuf,
+    /// The rule that decided, as the user wrote it.
+    pub rule: Option<String>,
+    /// With which errno the call was refused.
+    pub refused: Option<Errno>,
 }
 
 /// One pending call's task.
@@ -50,8 +68,33 @@ pub trait Guest {
     /// The task's thread-group id and thread id as the guest itself knows them.
     fn own_ids(&self) -> Result<(i32, i32), Errno>;
 
-    /// The path of an `O_PATH` or ordinary descriptor of the *supervisor*, as the view names it.
-    fn path_of(&self, file: &OwnedFd) -> Result<std::path::PathBuf, Errno>;
+    /// The object behind the guest's descriptor, as an `O_PATH` descriptor or a duplicate (`EBADF`).
+    fn object(&self, fd: Fd) -> Result<OwnedFd, Errno> {
+        self.duplicate(fd)
+    }
+
+    /// The soft limit of the size of files that the task may make, in bytes (`RLIMIT_FSIZE`).
+    fn largest_file(&self) -> Result<u64, Errno>;
+
+    /// Sends the task `SIGXFSZ`, as the kernel does when that limit is exceeded.
+    fn signal_too_large(&self);
+
+    /// Called before something that may sleep for long: others must be answered meanwhile.
+    fn may_wait(&self) {}
+
+    /// What the kernel says about where a descriptor of the *supervisor* lies: a path in the view, with ` (deleted)` behind
+    /// it when that name is gone, or something like `pipe:[7]`.
+    fn label_of(&self, file: &OwnedFd) -> Result<std::ffi::OsString, Errno>;
+
+    /// The path of an `O_PATH` or ordinary descriptor of the *supervisor*, as the view names it. `ENOENT` without a name.
+    fn path_of(&self, file: &OwnedFd) -> Result<std::path::PathBuf, Errno> {
+        let label = self.label_of(file)?;
+        // A file without a name any more is named by what it was, which must not be taken for a path.
+        if label.as_encoded_bytes().ends_with(DELETED) {
+            return Err(Errno::ENOENT);
+        }
+        Ok(label.into())
+    }
 
     /// The supervisor's own `/proc/self/fd`: the entry `N` of it is the object behind its descriptor `N`, whatever has
     /// become of that object's name. A platform hands out its private procfs; without one, the view's procfs knows no
@@ -80,14 +123,29 @@ pub trait Guest {
     /// Notes a refusal for the report.
     fn record(&self, denial: Denial);
 
+    /// Notes a decision for the audit log, if there is one.
+    fn decided(&self, decision: Decision);
+
+    /// Copies a structure that may grow (`copy_struct_from_user`): `size` is what the guest says, at least `known`, the
+    /// length of what is known here; whatever is behind that must be zero. `EINVAL`, `E2BIG`, `EFAULT`.
+    fn read_struct(&self, at: UserPtr, size: Size, known: usize) -> Result<Vec<u8>, Errno> {
+        let size = match usize::try_from(size.0) {
+            Ok(size) if size < known => return Err(Errno::EINVAL),
+            Ok(size) if size <= PAGE => size,
+            _ => return Err(Errno::E2BIG),
+        };
+        let mut bytes = vec![0; size];
+        self.read(at, &mut bytes)?;
+        if bytes[known..].iter().any(|byte| *byte != 0) { Err(Errno::E2BIG) } else { Ok(bytes) }
+    }
+
     /// Copies a NUL-terminated path, page by page as the kernel would: `EFAULT`, or `ENAMETOOLONG` from 4096 bytes on.
     fn read_path(&self, at: PathPtr) -> Result<CString, Errno> {
-        const PAGE: u64 = 4096;
         let mut path = Vec::with_capacity(256);
         let mut at = UserPtr::from(at);
         while path.len() < libc::PATH_MAX as usize {
             let room = libc::PATH_MAX as u64 - path.len() as u64;
-            let step = (PAGE - at.0 % PAGE).min(room);
+            let step = (PAGE as u64 - at.0 % PAGE as u64).min(room);
             let start = path.len();
             path.resize(start + usize::try_from(step).map_err(|_| Errno::EFAULT)?, 0);
             self.read(at, &mut path[start..])?;

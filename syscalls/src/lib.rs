@@ -11,6 +11,7 @@ pub mod dispatch;
 pub mod filter;
 pub mod guest;
 pub mod page;
+pub mod pattern;
 pub mod reply;
 pub mod rules;
 pub mod table;

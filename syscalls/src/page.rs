@@ -35,6 +35,16 @@ Numbers that are not listed fail with `ENOSYS`. Calls of another architecture (`
 process.
 ";
 
+const WALKS: &str = "
+## What stays a walk by the kernel
+
+With `--interpose full`, or once a rule about a pattern is there, the sentry resolves the path of every call but these.
+The view bounds them: they reach no file that is not in it. A pattern does not: a program whose file is hidden or denied by
+one can still be run, and a directory entered, if its name is known; what is opened from there is judged as ever. Opens with
+`O_PATH` are made by the kernel too, since such a descriptor cannot be handed over; opening what is behind it is judged.
+
+";
+
 /// The families in the order of the page, with their titles.
 const FAMILIES: [(Family, &str); 12] = [
     (Family::Io, "Reading, writing and waiting"),
@@ -64,6 +74,16 @@ pub fn markdown() -> String {
     let [x86_64, aarch64] = Arch::ALL.map(|arch| arch.names().count());
     row(&mut page, &["all that Linux has", &x86_64.to_string(), &aarch64.to_string()]);
     page.push_str(LEGEND);
+
+    page.push_str(WALKS);
+    let walks = all().iter().filter(|call| {
+        let takes_a_path = call.parameters.iter().any(|parameter| parameter.kind == "PathPtr");
+        let full = call.route_with(Surface::Compat, &[Feature::PathCalls]);
+        takes_a_path && full.reachable() && !matches!(full.word(), "emulate")
+    });
+    for call in walks {
+        page.push_str(&format!("- `{}` ({})\n", call.name, call.route_with(Surface::Compat, &[Feature::PathCalls]).word()));
+    }
 
     for (family, title) in FAMILIES {
         page.push_str(&format!("\n## {title}\n\n"));
@@ -147,6 +167,9 @@ fn feature_name(feature: Feature) -> &'static str {
     match feature {
         Feature::HostNetwork => "`--net all`",
         Feature::ProtectedNames => "names that must not be created",
+        Feature::PathCalls => "`--interpose full` or a rule about a pattern",
+        Feature::HiddenNames => "a hidden pattern",
+        Feature::PathRules => "a rule about a pattern",
         Feature::SocketGrants => "granted sockets",
         Feature::TracePaths => "`--trace denied`",
         Feature::PinnedCpus => "`--cpus` by pinning",

@@ -4,7 +4,11 @@
 //! system that folds case, the policy has to list each spelling.
 
 use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::pattern::{Match, Pattern};
 
 /// The rules that only the sentry can enforce.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +18,14 @@ pub struct Rules {
     /// Directories of writable grants on the way to something that is mounted over: to a cover, or to a grant of fewer
     /// rights. A mount moves with its directory, so these stay where they are.
     pub anchored: BTreeSet<PathBuf>,
+    /// What may be done with the objects of a path; in no order.
+    pub paths: Vec<PathRule>,
+    /// Files that exist for the guest only, where nothing of that name does.
+    pub virtual_files: Vec<VirtualFile>,
+    /// Where patterns that do not say where they begin do not reach: the system's own directories and the kernel's.
+    pub system: Vec<PathBuf>,
+    /// Whether a connection to a socket file is judged: there are grants that may hold sockets of the host.
+    pub judge_sockets: bool,
     /// Sockets that were granted as such: a `connect` to them is let through.
     pub sockets: Vec<PathBuf>,
     /// When the sandbox was started, by the host's clock (`CLOCK_REALTIME`, seconds and nanoseconds): a socket file born
@@ -21,6 +33,47 @@ pub struct Rules {
     pub started: Option<(i64, u32)>,
     /// The guest has the host's network: a destination that cannot be reached was not refused by us.
     pub host_network: bool,
+    /// Every decision about a path goes to the audit log.
+    pub audit: bool,
+    /// Paths that are looked up in vain are told.
+    pub trace: bool,
+}
+
+/// A rule about paths that no mount can express.
+#[derive(Clone, Debug)]
+pub struct PathRule {
+    /// Which paths, and with them everything beneath.
+    pub pattern: Pattern,
+    /// What may be done there; `None` changes nothing, and is only told about.
+    pub effect: Option<Effect>,
+    /// Every use is told.
+    pub log: bool,
+    /// Whether it begins at a directory that the user named, and so reaches the system's directories too.
+    pub anchored: bool,
+    /// How the user wrote it, such as `--hide **/.env*`.
+    pub text: String,
+}
+
+/// What may be done with a path. The later one wins over the earlier one where two rules are equally near.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Effect {
+    /// It may be read, not changed: `EROFS`.
+    Read,
+    /// Whatever the view allows.
+    Write,
+    /// It can be seen, not used: `EACCES`.
+    Deny,
+    /// It does not exist: `ENOENT`.
+    Hide,
+}
+
+/// A file whose contents the policy gives.
+#[derive(Clone, Debug)]
+pub struct VirtualFile {
+    /// Its name in the view.
+    pub path: PathBuf,
+    /// A sealed memfd.
+    pub contents: Arc<OwnedFd>,
 }
 
 /// What may happen to a name.
@@ -38,13 +91,29 @@ pub enum Standing {
 impl Rules {
     /// Whether any rule is about names, so that calls which make or move them must be judged.
     pub fn are_about_names(&self) -> bool {
-        !self.protected.is_empty() || !self.anchored.is_empty()
+        !self.protected.is_empty() || !self.anchored.is_empty() || !self.paths.is_empty() || !self.virtual_files.is_empty()
+    }
+
+    /// Whether uses of objects must be judged or told.
+    pub fn are_about_objects(&self) -> bool {
+        !self.paths.is_empty() || self.audit
+    }
+
+    /// Whether directories show fewer or more names than they have.
+    pub fn change_listings(&self) -> bool {
+        self.paths.iter().any(|rule| rule.effect == Some(Effect::Hide)) || !self.virtual_files.is_empty()
+    }
+
+    /// Whether a call on an open file may do what its path forbids.
+    pub fn are_about_changes(&self) -> bool {
+        self.paths.iter().any(|rule| rule.effect.is_some())
     }
 
     /// Where `path` stands.
     pub fn standing(&self, path: &Path) -> Standing {
         let mut standing = if self.anchored.contains(path) { Standing::Ancestor } else { Standing::Free };
-        for protected in &self.protected {
+        let virtual_files = self.virtual_files.iter().map(|file| &file.path);
+        for protected in self.protected.iter().chain(virtual_files) {
             if path.starts_with(protected) {
                 return Standing::Protected;
             }
@@ -52,17 +121,52 @@ impl Rules {
                 standing = Standing::Ancestor;
             }
         }
+        if self.paths.iter().any(|rule| rule.effect.is_some() && self.find(rule, path).is_on_the_way) {
+            standing = Standing::Ancestor;
+        }
         standing
+    }
+
+    /// The rule that decides about `path`: of those that match it or something above it the one that matches most of it;
+    /// among equals a plain path before a pattern, then hide before deny before write before read.
+    pub fn decides(&self, path: &Path) -> Option<&PathRule> {
+        let effective = self.paths.iter().filter(|rule| rule.effect.is_some());
+        let near = effective.filter_map(|rule| Some((self.find(rule, path).depth?, rule)));
+        near.max_by_key(|(depth, rule)| (*depth, rule.pattern.is_exact(), rule.effect)).map(|(_, rule)| rule)
+    }
+
+    /// A rule that wants uses of `path` to be told.
+    pub fn logs(&self, path: &Path) -> Option<&PathRule> {
+        self.paths.iter().find(|rule| rule.log && self.find(rule, path).depth.is_some())
+    }
+
+    /// Whether a directory may move from one name to another without anything beneath it coming under other rules.
+    pub fn are_alike(&self, from: &Path, to: &Path) -> bool {
+        let effective = self.paths.iter().filter(|rule| rule.effect.is_some());
+        effective.into_iter().all(|rule| self.find(rule, from).next == self.find(rule, to).next)
+    }
+
+    /// The file that only the guest has at `path`.
+    pub fn virtual_file(&self, path: &Path) -> Option<&VirtualFile> {
+        self.virtual_files.iter().find(|file| file.path == path)
+    }
+
+    fn find(&self, rule: &PathRule, path: &Path) -> Match {
+        if !rule.anchored && self.system.iter().any(|system| path.starts_with(system)) {
+            return Match::default();
+        }
+        rule.pattern.find(path)
     }
 
     /// Whether the socket file at `path`, born at `birth`, may be connected to: it was granted, or the sandbox bound it.
     pub fn may_connect(&self, path: &Path, birth: Option<(i64, u32)>) -> bool {
         let own = matches!((self.started, birth), (Some(started), Some(birth)) if birth > started);
-        own || self.sockets.iter().any(|granted| granted == path)
+        own || !self.judge_sockets || self.sockets.iter().any(|granted| granted == path)
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -95,12 +199,62 @@ mod tests {
 
     #[test]
     fn a_socket_is_granted_by_name_or_by_birth() {
-        let rules = Rules { sockets: vec!["/w/s".into()], started: Some((100, 5)), ..Rules::default() };
+        let rules = Rules { sockets: vec!["/w/s".into()], started: Some((100, 5)), judge_sockets: true, ..Rules::default() };
         assert!(rules.may_connect(Path::new("/w/s"), None));
         assert!(rules.may_connect(Path::new("/w/own"), Some((100, 6))));
         for birth in [None, Some((100, 5)), Some((99, 999_999_999))] {
             assert!(!rules.may_connect(Path::new("/w/s2"), birth));
         }
-        assert!(!Rules::default().may_connect(Path::new("/w/own"), Some((100, 6))));
+        let bare = Rules { judge_sockets: true, ..Rules::default() };
+        assert!(!bare.may_connect(Path::new("/w/own"), Some((100, 6))));
+        assert!(Rules::default().may_connect(Path::new("/w/own"), None));
+    }
+
+    fn rules(list: &[(&str, Effect)]) -> Rules {
+        let rule = |(text, effect): &(&str, Effect)| PathRule {
+            pattern: Pattern::new(Path::new(text)).unwrap(),
+            effect: Some(*effect),
+            log: false,
+            anchored: !text.starts_with("/**"),
+            text: (*text).to_owned(),
+        };
+        Rules { paths: list.iter().map(rule).collect(), system: vec!["/usr".into()], ..Rules::default() }
+    }
+
+    #[test]
+    fn the_nearest_rule_decides_in_any_order() {
+        let mut list =
+            vec![("/**/.env*", Effect::Hide), ("/w/.env.example", Effect::Read), ("/w/*.d", Effect::Deny), ("/w/a.d/x", Effect::Write)];
+        for _ in 0..list.len() {
+            let rules = rules(&list);
+            let effect = |path: &str| rules.decides(Path::new(path)).and_then(|rule| rule.effect);
+            assert_eq!(effect("/w/.env"), Some(Effect::Hide));
+            assert_eq!(effect("/w/.env/x/y"), Some(Effect::Hide));
+            assert_eq!(effect("/w/.env.example"), Some(Effect::Read));
+            assert_eq!(effect("/w/a.d/y"), Some(Effect::Deny));
+            assert_eq!(effect("/w/a.d/x/z"), Some(Effect::Write));
+            assert_eq!(effect("/w/a.d/x/.env"), Some(Effect::Hide));
+            assert_eq!(effect("/w/plain"), None);
+            assert_eq!(effect("/usr/lib/.env"), None, "an unanchored pattern leaves the system alone");
+            list.rotate_left(1);
+        }
+    }
+
+    #[test]
+    fn the_stricter_of_two_equals_wins() {
+        let both = rules(&[("/**/x", Effect::Hide), ("/**/x", Effect::Write)]);
+        assert_eq!(both.decides(Path::new("/w/x")).unwrap().effect, Some(Effect::Hide));
+        let read = rules(&[("/w/*", Effect::Read), ("/w/*", Effect::Write)]);
+        assert_eq!(read.decides(Path::new("/w/x")).unwrap().effect, Some(Effect::Write));
+    }
+
+    #[test]
+    fn directories_stay_where_rules_reach_them() {
+        let rules = rules(&[("/w/**/.env", Effect::Hide), ("/**/.git/hooks/*", Effect::Read)]);
+        assert!(rules.are_alike(Path::new("/w/a"), Path::new("/w/b/c")));
+        assert!(!rules.are_alike(Path::new("/w/a"), Path::new("/tmp/a")));
+        assert_eq!(rules.standing(Path::new("/w/.git")), Standing::Ancestor);
+        assert_eq!(rules.standing(Path::new("/w/.git/hooks")), Standing::Ancestor);
+        assert_eq!(rules.standing(Path::new("/w/a")), Standing::Free);
     }
 }

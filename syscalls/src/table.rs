@@ -55,6 +55,12 @@ pub enum Feature {
     HostNetwork,
     /// Names that must not be created: every call that makes or moves a name is emulated.
     ProtectedNames,
+    /// Every call that takes a path is emulated: some rule about paths cannot be a mount, or the user asked for it.
+    PathCalls,
+    /// Some names are left out of, or added to, what a directory lists.
+    HiddenNames,
+    /// Metadata of an open file is changed only if the rules about its path allow it.
+    PathRules,
     /// Sockets in granted directories are not granted with them: `connect` to a path is decided by the sentry.
     SocketGrants,
     /// `--trace denied`: calls that look up a path are observed, to show what was missing.
@@ -67,9 +73,12 @@ pub enum Feature {
 
 impl Feature {
     /// Every feature, in the order in which rows are asked.
-    pub const ALL: [Feature; 6] = [
+    pub const ALL: [Feature; 9] = [
         Self::HostNetwork,
         Self::ProtectedNames,
+        Self::PathCalls,
+        Self::HiddenNames,
+        Self::PathRules,
         Self::SocketGrants,
         Self::TracePaths,
         Self::PinnedCpus,

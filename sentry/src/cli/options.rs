@@ -7,7 +7,7 @@ use clap::{ArgAction, Args};
 
 use super::bubblewrap::Bubblewrap;
 use crate::policy::limits::LimitChanges;
-use crate::policy::{CowStore, Net};
+use crate::policy::{CowStore, Interpose, Net};
 
 const EXAMPLES: &str = "\
 A path appears under its own name. Rules do not depend on their order: the longest path wins, and
@@ -81,6 +81,9 @@ pub struct Run {
     /// Add a seccomp profile (OCI's JSON); it can only take away
     #[arg(long, value_name = "FILE", help_heading = "Policy")]
     pub seccomp: Option<PathBuf>,
+    /// Send every call that takes a path through the sentry, or only those that a rule needs
+    #[arg(long, value_enum, value_name = "minimal|full", hide_possible_values = true, help_heading = "Policy")]
+    pub interpose: Option<Interpose>,
     /// Go on without protections that this host cannot give
     #[arg(long, help_heading = "Policy")]
     pub allow_degraded: bool,
@@ -94,6 +97,9 @@ pub struct Run {
     /// Write a report in the format of isolate
     #[arg(long, value_name = "FILE", help_heading = "Reports")]
     pub meta: Option<PathBuf>,
+    /// Log every decision about a path, a line of JSON each
+    #[arg(long, value_name = "FILE", help_heading = "Reports")]
+    pub audit: Option<PathBuf>,
     /// No summary at the end
     #[arg(short, long, help_heading = "Reports")]
     pub quiet: bool,

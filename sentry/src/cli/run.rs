@@ -32,6 +32,7 @@ pub fn policy(mut options: Run, facts: &Facts) -> anyhow::Result<Policy> {
     policy.quiet = options.quiet;
     policy.json = options.json.as_deref().map(|sink| self::sink(sink, facts)).transpose()?;
     policy.meta = options.meta.as_deref().map(here);
+    policy.audit = options.audit.as_deref().map(here);
     layer(options, facts)?.lay_over(&mut policy);
 
     policy.validate()?;
@@ -52,6 +53,7 @@ fn layer(options: Run, facts: &Facts) -> Result<Layer, Error> {
         hostname: options.hostname,
         limits: options.limits,
         cow_store: options.cow_store,
+        interpose: options.interpose,
         seccomp: options.seccomp.as_deref().map(here),
         environment: Environment { inherit_all: options.env_all, ..Environment::default() },
         ..Layer::default()

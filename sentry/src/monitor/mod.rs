@@ -3,6 +3,7 @@
 //! It turns a policy into a plan, launches the sandbox, carries bytes between terminals and files, keeps the time, and
 //! reports. It never reads guest memory, and takes what the sandbox tells it as hostile input.
 
+mod audit;
 pub mod cgroup;
 mod idmap;
 pub mod limits;
@@ -29,7 +30,7 @@ use syscalls::filter::{compile, compile_list};
 use syscalls::table::{Feature, Routes, Surface, Verdict};
 
 use crate::platform::Platform;
-use crate::policy::{Net, Policy, Sink, environment};
+use crate::policy::{Interpose, Net, Policy, Sink, environment};
 use crate::report::{Cause, ChangedFile, Report};
 use crate::supervise::{Orders, own_calls};
 
@@ -108,6 +109,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         let mut standard = standard::Standard::new()?;
         let mut terminal = terminal::Terminal::new(standard.stdio);
 
+        let log = policy.audit.as_deref().map(audit::Log::create).transpose()?;
         let features = features(policy, &arranged.rules, arranged.host_directories, &decided);
         let routes = Routes::new(Arch::native(), policy.surface, &features);
         let home = facts.guest_home().to_owned();
@@ -132,13 +134,16 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         };
         let mut rules = arranged.rules;
         rules.host_network = policy.net == Net::All;
+        rules.judge_sockets = arranged.host_directories;
+        rules.trace = policy.trace_denied;
+        rules.audit = policy.audit.is_some();
         let orders = wait::Once::new(Orders { dispatch: Dispatch::new(&routes), rules, watched: decided.watched });
         let launched = wait::launch::<P>(&plan, &orders, decided.cgroup.as_ref())?;
         // Ends of pipes that only the guest may hold, and mounts that are attached by now.
         standard.guest_ends.clear();
         drop(plan);
 
-        let mut run = wait::Run::new(policy, report, launched, &decided, &arranged.cow, started);
+        let mut run = wait::Run::new(policy, report, launched, &decided, &arranged.cow, started, log);
         run.until_the_end(&mut standard, terminal.as_mut());
         drop(terminal);
         run.finish(&mut decided, &arranged.cow)
@@ -189,7 +194,14 @@ fn features(
             features.push(feature);
         }
     };
+    let every_path = policy.interpose == Interpose::Full
+        || policy.audit.is_some()
+        || !rules.paths.is_empty()
+        || !rules.virtual_files.is_empty();
     add(rules.are_about_names(), Feature::ProtectedNames);
+    add(every_path, Feature::PathCalls);
+    add(rules.change_listings(), Feature::HiddenNames);
+    add(rules.are_about_changes(), Feature::PathRules);
     add(host_directories, Feature::SocketGrants);
     add(policy.net == Net::All, Feature::HostNetwork);
     add(policy.trace_denied, Feature::TracePaths);
@@ -214,10 +226,14 @@ fn filter(policy: &Policy, features: &[Feature], routes: &Routes) -> Vec<syscall
 
 fn supervisor_filter(features: &[Feature]) -> Vec<syscalls::filter::Instruction> {
     let mut calls = own_calls::ALWAYS.to_vec();
-    if features.contains(&Feature::ProtectedNames) {
+    let any = |wanted: &[Feature]| features.iter().any(|feature| wanted.contains(feature));
+    if any(&[Feature::ProtectedNames, Feature::PathCalls]) {
         calls.extend(own_calls::FOR_NAMES);
     }
-    if features.contains(&Feature::SocketGrants) {
+    if any(&[Feature::PathCalls]) {
+        calls.extend(own_calls::FOR_PATHS);
+    }
+    if any(&[Feature::SocketGrants, Feature::PathCalls]) {
         calls.extend(own_calls::FOR_SOCKETS);
     }
     compile_list(Arch::native(), &calls, Verdict::Kill)

@@ -15,6 +15,7 @@ use shim::message::{ToInit, ToMonitor, Usage, receive, send};
 use shim::plan::Plan;
 use shim::start::Launched;
 
+use super::audit::Log;
 use super::cgroup::Cgroup;
 use super::limits::{Decided, Name};
 use super::standard::Standard;
@@ -104,6 +105,7 @@ pub struct Run<'a> {
     next_look: Option<Instant>,
     layers: Vec<std::path::PathBuf>,
     memory_uppers: Vec<(String, OwnedFd)>,
+    log: Option<Log>,
     end: Option<End>,
     failure: Option<Failure>,
     fatal: Option<Name>,
@@ -123,8 +125,10 @@ impl<'a> Run<'a> {
         decided: &Decided,
         cow: &[CowDirectory],
         started: Instant,
+        log: Option<Log>,
     ) -> Self {
         Self {
+            log,
             policy,
             report,
             launched,
@@ -306,6 +310,11 @@ impl<'a> Run<'a> {
                     self.report.denials.push(DeniedCall { call, what, remedy });
                 }
             }
+            message @ (ToMonitor::Decided { .. } | ToMonitor::DecisionsDropped(_)) => {
+                if let Some(log) = &mut self.log {
+                    log.note(&message);
+                }
+            }
             ToMonitor::DenialCount { total, dropped } => {
                 self.report.denials_total = total;
                 self.report.denials_dropped = dropped;
@@ -481,7 +490,7 @@ impl<'a> Run<'a> {
         report.cause = cause;
         report.program_exit_code = end.and_then(|end| end.code).filter(|_| self.fatal.is_none());
         report.signal = end.and_then(|end| end.signal);
-        Ok(())
+        self.log.map_or(Ok(()), Log::finish)
     }
 }
 

@@ -18,7 +18,7 @@ use super::layer::Layer;
 use super::limits::LimitChanges;
 use super::path::{self, shown};
 use super::view::Facts;
-use super::{Access, CowStore, Environment, Error, Grant, Net, Policy, Scratch, profile};
+use super::{Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, Scratch, profile};
 
 /// More than any policy that a person can read.
 const LARGEST: u64 = 1 << 20;
@@ -87,6 +87,7 @@ struct Process {
     bare_proc: Option<bool>,
     tracing_inside: Option<bool>,
     seccomp: Option<String>,
+    interpose: Option<Interpose>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -231,6 +232,7 @@ impl<'a> Reader<'a> {
             bare_proc: process.bare_proc,
             tracing_inside: process.tracing_inside,
             seccomp: place(&process.seccomp)?,
+            interpose: process.interpose,
         })
     }
 

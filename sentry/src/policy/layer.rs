@@ -11,7 +11,7 @@ use hashbrown::HashSet;
 use syscalls::table::Surface;
 
 use super::limits::LimitChanges;
-use super::{Access, CowStore, Environment, Grant, Net, Policy, Scratch};
+use super::{Access, CowStore, Environment, Grant, Interpose, Net, Policy, Scratch};
 
 /// Changes to a policy; what is `None` or empty stays as it was.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,6 +33,7 @@ pub struct Layer {
     pub bare_proc: Option<bool>,
     pub tracing_inside: Option<bool>,
     pub seccomp: Option<PathBuf>,
+    pub interpose: Option<Interpose>,
 }
 
 impl Layer {
@@ -45,6 +46,7 @@ impl Layer {
         lay_environment(self.environment, &mut policy.environment);
         self.limits.lay_over(&mut policy.limits);
 
+        replace(&mut policy.interpose, self.interpose);
         replace(&mut policy.surface, self.surface);
         replace(&mut policy.system, self.system);
         replace(&mut policy.cwd, self.cwd);

@@ -65,6 +65,17 @@ pub enum Net {
     All,
 }
 
+/// Which calls that take a path go through the sentry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interpose {
+    /// Those that some rule needs.
+    #[default]
+    Minimal,
+    /// All of them.
+    Full,
+}
+
 /// Where changed files of copy-on-write directories are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -155,6 +166,10 @@ pub struct Policy {
     pub tracing_inside: bool,
     /// An OCI seccomp profile to be applied on top.
     pub seccomp: Option<PathBuf>,
+    /// Which calls that take a path go through the sentry.
+    pub interpose: Interpose,
+    /// Where every decision about a path is logged.
+    pub audit: Option<PathBuf>,
     /// Go on when the host cannot give a protection, after saying what is lost.
     pub allow_degraded: bool,
     /// Show paths that the program looked for and did not find, and other denials, as they happen (`--trace denied`).
@@ -204,6 +219,8 @@ impl Policy {
             bare_proc: false,
             tracing_inside: true,
             seccomp: None,
+            interpose: Interpose::Minimal,
+            audit: None,
             allow_degraded: false,
             trace_denied: false,
             quiet: false,

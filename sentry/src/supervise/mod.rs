@@ -1,10 +1,11 @@
 //! The supervisor: pid 1 of the outer sandbox, ring 2.
 //!
-//! It shares the guest's view and the guest's rights, and holds one capability, `CAP_SYS_PTRACE` over the sandbox's own
-//! user namespace, to read the memory of its guests. Before it answers the first call it lets go of everything else:
+//! It shares the guest's view and the guest's rights, and holds one capability, `CAP_SYS_PTRACE` over the guest's user
+//! namespace, to read the memory of its guests. Before it answers the first call it lets go of everything else:
 //! environment, descriptors, capabilities, and, by a filter of its own, most syscalls. When it dies, for whatever reason,
 //! the kernel kills the sandbox with it.
 
+mod audit;
 mod denials;
 pub mod own_calls;
 mod pool;
@@ -28,6 +29,7 @@ use syscalls::dispatch::Dispatch;
 use syscalls::rules::Rules;
 
 use crate::platform::Platform;
+use audit::Audit;
 use denials::{Denials, Told};
 use watch::{Watch, Watched};
 
@@ -41,8 +43,12 @@ pub struct Shared<P> {
     pub rules: Rules,
     /// A procfs of the outer pid namespace, mounted nowhere.
     pub proc: OwnedFd,
+    /// The supervisor's own descriptors, as a directory of that procfs.
+    pub descriptors: OwnedFd,
     /// Refusals on their way to the monitor.
     pub denials: Denials,
+    /// Decisions on their way to the monitor.
+    pub audit: Audit,
 }
 
 impl<P> Shared<P> {
@@ -108,11 +114,17 @@ fn supervise<P: Platform>(
     let init = crate::raw::open_thread(init_pid.as_raw()).step(|| "watch over init")?;
     let platform = P::new(listener).step(|| "set up the listener")?;
     let denials = Denials::new().step(|| "make the queue of denials")?;
+    let audit = Audit::new().step(|| "make the queue of the audit")?;
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    let descriptors = shim::sys::open_at(Some(proc.as_fd()), c"self/fd", flags, 0, 0)
+        .step(|| "open the supervisor's own descriptors")?;
+    // A guest's limit on files must not kill the supervisor.
+    shim::sys::ignore_signal(libc::SIGXFSZ).step(|| "ignore SIGXFSZ")?;
     shim::sys::load_filter(&plan.supervisor_filter, 0).step(|| "confine the supervisor by its own filter")?;
 
     let own_proc = proc.try_clone().map_err(|_| Failure::new("hold the private /proc", Errno::last()))?;
     let mut watch = Watch::new(own_proc, orders.watched);
-    let shared = Arc::new(Shared { platform, dispatch: orders.dispatch, rules: orders.rules, proc, denials });
+    let shared = Arc::new(Shared { platform, dispatch: orders.dispatch, rules: orders.rules, proc, descriptors, denials, audit });
     pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;
 
     let mut told = Told::default();
@@ -123,6 +135,7 @@ fn supervise<P: Platform>(
             PollFd::new(init.as_fd(), PollFlags::POLLIN),
             PollFd::new(monitor, PollFlags::empty()),
             PollFd::new(shared.denials.bell(), PollFlags::POLLIN),
+            PollFd::new(shared.audit.bell(), PollFlags::POLLIN),
         ];
         match poll(&mut waiting, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
@@ -132,9 +145,11 @@ fn supervise<P: Platform>(
             sys_exit(125); // the monitor is gone
         }
         told.drain(&shared.denials, monitor);
+        shared.audit.drain(monitor);
         if waiting[0].any() == Some(true) {
             let _ = waitpid(init_pid, None);
             told.finish(&shared.denials, monitor);
+            shared.audit.finish(monitor);
             watch.finish(monitor);
             return Ok(());
         }
@@ -158,11 +173,13 @@ fn keep_only(keep: &[RawFd]) {
     shim::sys::close_range(next, u32::MAX);
 }
 
-/// Joins the guest's mount namespace, sent by init, and returns the listener, sent by the guest's process just before it
-/// runs the program. `None`: it never came to that.
+/// Joins the guest's mount and user namespaces, sent by init, and returns the listener, sent by the guest's process just
+/// before it runs the program. `None`: it never came to that.
 fn join_and_receive(channel: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
-    let Some(mounts) = receive(channel, *b"M", || "receive the guest's mount namespace")? else { return Ok(None) };
-    shim::sys::join_mounts(mounts.as_fd()).step(|| "join the guest's mount namespace")?;
+    for name in [b"M", b"U"] {
+        let Some(namespace) = receive(channel, *name, || "receive the guest's namespaces")? else { return Ok(None) };
+        shim::sys::join(namespace.as_fd()).step(|| "join the guest's namespaces")?;
+    }
     receive(channel, *b"L", || "receive the guest's listener")
 }
 

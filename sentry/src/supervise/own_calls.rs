@@ -18,6 +18,7 @@ pub const ALWAYS: &[&str] = &[
     "fstat",
     "futex",
     "getdents64",
+    "geteuid",
     "getpid",
     "getrandom",
     "gettid",
@@ -61,12 +62,39 @@ pub const ALWAYS: &[&str] = &[
     "faccessat",
     "faccessat2",
     "fstatfs",
+    // Emulated: calls that make, change and remove files by their path.
+    "chdir",
+    "fchdir",
 ];
 
 /// Needed when names are protected: the calls that make and move names are done by the supervisor.
 /// The C library turns a `renameat2` without flags into a `renameat`.
-pub const FOR_NAMES: &[&str] =
-    &["bind", "chdir", "fchdir", "linkat", "mkdirat", "mknodat", "renameat", "renameat2", "symlinkat", "unlinkat"];
+pub const FOR_NAMES: &[&str] = &["bind", "linkat", "mkdirat", "mknodat", "renameat", "renameat2", "symlinkat", "unlinkat"];
+
+/// Needed when every path goes through the supervisor: what changes an object's metadata, and what tells about it.
+pub const FOR_PATHS: &[&str] = &[
+    "fchmod",
+    "fchmodat",
+    "fchown",
+    "fchownat",
+    "fgetxattr",
+    "fremovexattr",
+    "fsetxattr",
+    "ftruncate",
+    "getdents",
+    "getxattr",
+    "inotify_add_watch",
+    "lgetxattr",
+    "listxattr",
+    "llistxattr",
+    "lremovexattr",
+    "lsetxattr",
+    "prlimit64",
+    "removexattr",
+    "setxattr",
+    "tkill",
+    "utimensat",
+];
 
 /// Needed when sockets in grants are decided by the supervisor.
-pub const FOR_SOCKETS: &[&str] = &["chdir", "connect", "fchdir", "getsockname", "getsockopt", "sendto"];
+pub const FOR_SOCKETS: &[&str] = &["connect", "getsockname", "getsockopt", "sendto"];

@@ -1,12 +1,13 @@
 //! The threads that answer: leader and followers.
 //!
-//! One thread, the leader, waits for calls and answers the cheap ones itself, so that nobody has to be woken. Before a
-//! call that may sleep in the kernel it hands the lead to a follower. Several threads waiting in the kernel at once would
+//! One thread, the leader, waits for calls and answers them itself, so that nobody has to be woken. Before it does
+//! something that may sleep in the kernel ([`Guest::may_wait`](syscalls::guest::Guest::may_wait)) it hands the lead to a
+//! follower. Several threads waiting in the kernel at once would
 //! all wake for every call (measured: 3.95 wake-ups a call with four of them).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use nix::errno::Errno;
@@ -65,16 +66,18 @@ impl<P: Platform> Pool<P> {
         umask(Mode::empty());
         loop {
             self.waiting.fetch_add(1, Ordering::SeqCst);
-            let lead = self.lead.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut lead = Some(self.lead.lock().unwrap_or_else(PoisonError::into_inner));
             self.waiting.fetch_sub(1, Ordering::SeqCst);
-            let Some(slow) = self.lead() else { return };
-            // Somebody must lead while we work. If no thread can be had we work first and lead again: slower, never stuck
-            // forever, for what a handler waits for does not depend on other calls being answered.
-            if self.waiting.load(Ordering::SeqCst) == 0 && self.threads.load(Ordering::SeqCst) < THREADS {
-                let _ = self.grow();
+            while lead.is_some() {
+                let Some(notification) = self.next() else { return };
+                let slow = matches!(self.handler(notification), Some(Handler::EmulateSlow(_)));
+                if slow {
+                    self.hand_over(lead.take());
+                }
+                let task = Task::new(notification, &self.shared);
+                let task = if slow { task } else { task.led(|| self.hand_over(lead.take())) };
+                self.answer(notification, &task);
             }
-            drop(lead);
-            self.answer(slow);
             if self.waiting.load(Ordering::SeqCst) > SPARE {
                 self.threads.fetch_sub(1, Ordering::SeqCst);
                 return;
@@ -82,28 +85,33 @@ impl<P: Platform> Pool<P> {
         }
     }
 
-    /// Receives and answers until a slow call comes. `None`: there is nothing left to receive.
-    fn lead(&self) -> Option<Notification> {
-        loop {
-            let notification = match self.shared.platform.receive() {
-                Ok(Some(notification)) => notification,
-                Ok(None) => return None,
-                Err(errno) => {
-                    tracing::error!(%errno, "the listener failed");
-                    self.shared.fail()
-                }
-            };
-            match usize::try_from(notification.number).ok().and_then(|number| self.shared.dispatch.handler(number)) {
-                Some(Handler::EmulateSlow(_)) => return Some(notification),
-                _ => self.answer(notification),
+    /// Lets somebody else lead. If no thread can be had the lead comes back when this thread has done its work: slower,
+    /// never stuck forever, for what a handler waits for does not depend on other calls being answered.
+    fn hand_over(self: &Arc<Self>, lead: Option<MutexGuard<()>>) {
+        if self.waiting.load(Ordering::SeqCst) == 0 && self.threads.load(Ordering::SeqCst) < THREADS {
+            let _ = self.grow();
+        }
+        drop(lead);
+    }
+
+    /// The next call. `None`: nobody is left who could make one.
+    fn next(&self) -> Option<Notification> {
+        match self.shared.platform.receive() {
+            Ok(notification) => notification,
+            Err(errno) => {
+                tracing::error!(%errno, "the listener failed");
+                self.shared.fail()
             }
         }
     }
 
-    fn answer(&self, notification: Notification) {
-        let task = Task::new(notification, &self.shared);
+    fn handler(&self, notification: Notification) -> Option<Handler> {
+        self.shared.dispatch.handler(usize::try_from(notification.number).ok()?)
+    }
+
+    fn answer(&self, notification: Notification, task: &Task<P>) {
         let response = match usize::try_from(notification.number) {
-            Ok(number) => self.shared.dispatch.answer(&task, number, notification.registers),
+            Ok(number) => self.shared.dispatch.answer(task, number, notification.registers),
             Err(_) => Response::Fail(Errno::ENOSYS),
         };
         // ENOENT: the caller was killed meanwhile; there is nobody to tell.

@@ -17,22 +17,26 @@ crate::syscalls! {
     /// Makes a directory.
     /// Fails with `EPERM` when set-id bits are asked for.
     mkdir(path: PathPtr, mode: Mode) File Judge Filter(MKDIR) {
-        ProtectedNames => EmulateSlow(mkdir) when MKDIR_JUDGED,
+        PathCalls => Emulate(mkdir) when MKDIR_JUDGED,
+        ProtectedNames => Emulate(mkdir) when MKDIR_JUDGED,
     };
     /// Makes a directory, relative to a directory.
     /// Fails with `EPERM` when set-id bits are asked for.
     mkdirat(dir: DirFd, path: PathPtr, mode: Mode) File Judge Filter(MKDIRAT) {
-        ProtectedNames => EmulateSlow(mkdir_at) when MKDIRAT_JUDGED,
+        PathCalls => Emulate(mkdir_at) when MKDIRAT_JUDGED,
+        ProtectedNames => Emulate(mkdir_at) when MKDIRAT_JUDGED,
     };
     /// Makes a file, FIFO, socket file or whiteout.
     /// Fails with `EPERM` for devices and when set-id bits are asked for.
     mknod(path: PathPtr, mode: Mode, device: Device) File Default Filter(MKNOD) {
-        ProtectedNames => EmulateSlow(mknod) when MKNOD_JUDGED,
+        PathCalls => Emulate(mknod) when MKNOD_JUDGED,
+        ProtectedNames => Emulate(mknod) when MKNOD_JUDGED,
     };
     /// Makes a file, FIFO, socket file or whiteout, relative to a directory.
     /// Fails with `EPERM` for devices and when set-id bits are asked for.
     mknodat(dir: DirFd, path: PathPtr, mode: Mode, device: Device) File Default Filter(MKNODAT) {
-        ProtectedNames => EmulateSlow(mknod_at) when MKNODAT_JUDGED,
+        PathCalls => Emulate(mknod_at) when MKNODAT_JUDGED,
+        ProtectedNames => Emulate(mknod_at) when MKNODAT_JUDGED,
     };
 }
 

@@ -1,8 +1,20 @@
 //! `chdir(2)`, `getdents64(2)`: where one is, and what is there. The view bounds both.
 
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::libc;
+
+use super::judge::{self, Use};
 use super::trace::looked_up;
-use crate::args::{DirFd, PathPtr};
+use crate::args::{DirFd, Fd, PathPtr, Uint, UserPtr};
 use crate::guest::Guest;
+use crate::reply::{Answer, Reply};
+use crate::rules::Effect;
+use crate::sys;
 
 crate::syscalls! {
     /// Tells the working directory.
@@ -10,15 +22,88 @@ crate::syscalls! {
     /// Changes the working directory.
     chdir(path: PathPtr) File Judge Allow {
         TracePaths => Observe(chdir_seen),
+        PathCalls => Observe(chdir_seen),
     };
     /// Changes the working directory to an open one.
     fchdir(dir: Fd) File Judge Allow;
     /// Reads entries of a directory, in the old format.
-    getdents(dir: Fd, entries: UserPtr, size: Uint) File Compat Allow;
+    getdents(dir: Fd, entries: UserPtr, size: Uint) File Compat Allow {
+        HiddenNames => Emulate(getdents),
+    };
     /// Reads entries of a directory.
-    getdents64(dir: Fd, entries: UserPtr, size: Uint) File Judge Allow;
+    getdents64(dir: Fd, entries: UserPtr, size: Uint) File Judge Allow {
+        HiddenNames => Emulate(getdents64),
+    };
 }
 
 fn chdir_seen(guest: &dyn Guest, path: PathPtr) {
     looked_up(guest, "chdir", DirFd::CWD, path);
+}
+
+/// How the kernel lays out an entry: where its name begins behind inode number, offset, length and, in the new format, type.
+#[derive(Clone, Copy)]
+enum Layout {
+    Old = 18,
+    New = 19,
+}
+
+/// The most that is read at once; programs ask for 32 KiB.
+const BATCH: u32 = 64 * 1024;
+/// Where the length of an entry stands in it.
+const LENGTH: usize = 16;
+
+fn getdents(guest: &dyn Guest, dir: Fd, entries: UserPtr, size: Uint) -> Answer {
+    // There is no such number on newer architectures, and then no such call either.
+    #[cfg(target_arch = "x86_64")]
+    return list(guest, "getdents", libc::SYS_getdents, Layout::Old, dir, entries, size);
+    #[cfg(not(target_arch = "x86_64"))]
+    return list(guest, "getdents", libc::SYS_getdents64, Layout::Old, dir, entries, size);
+}
+
+fn getdents64(guest: &dyn Guest, dir: Fd, entries: UserPtr, size: Uint) -> Answer {
+    list(guest, "getdents64", libc::SYS_getdents64, Layout::New, dir, entries, size)
+}
+
+/// Reads entries by way of the guest's own open directory, whose position moves on, and leaves out what is hidden.
+fn list(
+    guest: &dyn Guest,
+    call: &'static str,
+    number: libc::c_long,
+    layout: Layout,
+    dir: Fd,
+    entries: UserPtr,
+    size: Uint,
+) -> Answer {
+    let dir = guest.duplicate(dir)?;
+    let label = guest.label_of(&dir)?;
+    judge::object(guest, call, &dir, Use::Read)?;
+    let mut bytes = vec![0; usize::try_from(size.0.min(BATCH)).map_err(|_| Errno::EINVAL)?];
+    loop {
+        let length = sys::entries(number, dir.as_fd(), &mut bytes)?;
+        let shown = visible(guest, Path::new(&label), &bytes[..length], layout);
+        // All of them hidden is not yet the end of the directory.
+        if !shown.is_empty() || length == 0 {
+            guest.write(entries, &shown)?;
+            return Ok(Reply::Return(i64::try_from(shown.len()).map_err(|_| Errno::EIO)?));
+        }
+    }
+}
+
+fn visible(guest: &dyn Guest, dir: &Path, entries: &[u8], layout: Layout) -> Vec<u8> {
+    let mut shown = Vec::with_capacity(entries.len());
+    let mut rest = entries;
+    while let Some(length) = rest.get(LENGTH..LENGTH + 2) {
+        let length = usize::from(u16::from_ne_bytes([length[0], length[1]]));
+        let Some((entry, behind)) = rest.split_at_checked(length).filter(|_| length > layout as usize) else { break };
+        let name = entry[layout as usize..].split(|byte| *byte == 0).next().unwrap_or_default();
+        let hidden = || {
+            let rule = guest.rules().decides(&dir.join(OsStr::from_bytes(name)));
+            rule.is_some_and(|rule| rule.effect == Some(Effect::Hide))
+        };
+        if matches!(name, b"." | b"..") || !hidden() {
+            shown.extend_from_slice(entry);
+        }
+        rest = behind;
+    }
+    shown
 }

@@ -7,7 +7,7 @@ use nix::fcntl::{AtFlags, OFlag, ResolveFlag};
 use nix::libc;
 use nix::unistd::{linkat as kernels_linkat, symlinkat as kernels_symlinkat};
 
-use super::own::{self, Own};
+use super::judge::{self, Use};
 use super::walk::{Parent, Start, names_stay};
 use crate::args::{DirFd, Fd, Flags, PathPtr};
 use crate::guest::Guest;
@@ -16,19 +16,23 @@ use crate::reply::{Answer, Reply};
 crate::syscalls! {
     /// Gives a file a second name.
     link(from: PathPtr, to: PathPtr) File Default Allow {
-        ProtectedNames => EmulateSlow(link),
+        PathCalls => Emulate(link),
+        ProtectedNames => Emulate(link),
     };
     /// Gives a file a second name, relative to directories.
     linkat(from_dir: DirFd, from: PathPtr, to_dir: DirFd, to: PathPtr, flags: Flags) File Default Allow {
-        ProtectedNames => EmulateSlow(link_at),
+        PathCalls => Emulate(link_at),
+        ProtectedNames => Emulate(link_at),
     };
     /// Makes a symbolic link.
     symlink(target: PathPtr, path: PathPtr) File Default Allow {
-        ProtectedNames => EmulateSlow(symlink),
+        PathCalls => Emulate(symlink),
+        ProtectedNames => Emulate(symlink),
     };
     /// Makes a symbolic link, relative to a directory.
     symlinkat(target: PathPtr, dir: DirFd, path: PathPtr) File Default Allow {
-        ProtectedNames => EmulateSlow(symlink_at),
+        PathCalls => Emulate(symlink_at),
+        ProtectedNames => Emulate(symlink_at),
     };
 }
 
@@ -63,9 +67,9 @@ fn make_link(
     let target = guest.read_path(to.1)?;
 
     let _names = names_stay();
-    let source = find(guest, from.0, source.as_bytes(), flags)?;
+    let source = find(guest, call, from.0, source.as_bytes(), flags)?;
     let target = Parent::find(guest, to.0, target.as_bytes())?;
-    target.may_be_moved(guest, call)?;
+    target.may_be_replaced(guest, call)?;
     let name = target.as_given()?;
     match source {
         Source::Name(parent) => {
@@ -87,20 +91,24 @@ enum Source {
     Object(OwnedFd),
 }
 
-fn find(guest: &dyn Guest, at: DirFd, path: &[u8], flags: Flags) -> Result<Source, Errno> {
+/// Finds what is to be linked. A second name lies under other rules, so whoever may not move a file may not link it.
+fn find(guest: &dyn Guest, call: &'static str, at: DirFd, path: &[u8], flags: Flags) -> Result<Source, Errno> {
     let has = |flag: i32| flags.0 & flag.cast_unsigned() != 0;
-    if path.is_empty() && has(libc::AT_EMPTY_PATH) {
-        return if at == DirFd::CWD { Err(Errno::EPERM) } else { Ok(Source::Object(guest.duplicate(Fd(at.0))?)) };
-    }
-    // How a file opened with O_TMPFILE gets its name: by way of /proc/self/fd, following the link.
-    if let Some(Own::Object(object)) = own::translate(guest, path)? {
-        // The entry itself lies in another file system.
-        return if has(libc::AT_SYMLINK_FOLLOW) { Ok(Source::Object(object)) } else { Err(Errno::EXDEV) };
-    }
-    if has(libc::AT_SYMLINK_FOLLOW) {
-        return Ok(Source::Object(Start::of(guest, at, path)?.object(OFlag::empty(), ResolveFlag::empty())?));
-    }
-    Ok(Source::Name(Parent::find(guest, at, path)?))
+    let object = if path.is_empty() && has(libc::AT_EMPTY_PATH) {
+        if at == DirFd::CWD {
+            return Err(Errno::EPERM);
+        }
+        guest.duplicate(Fd(at.0))?
+    } else if has(libc::AT_SYMLINK_FOLLOW) {
+        // Also how a file opened with O_TMPFILE gets its name: by way of /proc/self/fd.
+        Start::of(guest, at, path)?.object(guest, OFlag::empty(), ResolveFlag::empty())?
+    } else {
+        let parent = Parent::find(guest, at, path)?;
+        parent.may_be_moved(guest, call)?;
+        return Ok(Source::Name(parent));
+    };
+    judge::object(guest, call, &object, Use::Move)?;
+    Ok(Source::Object(object))
 }
 
 fn make_symlink(guest: &dyn Guest, call: &'static str, target: PathPtr, dir: DirFd, path: PathPtr) -> Answer {
@@ -112,7 +120,7 @@ fn make_symlink(guest: &dyn Guest, call: &'static str, target: PathPtr, dir: Dir
     let _names = names_stay();
     let parent = Parent::find(guest, dir, path.as_bytes())?;
     // A link in the place of a directory above a protected name would move that name to where it leads.
-    parent.may_be_moved(guest, call)?;
+    parent.may_be_replaced(guest, call)?;
     kernels_symlinkat(target.as_c_str(), &parent.dir, parent.as_given()?.as_c_str())?;
     Ok(Reply::Return(0))
 }

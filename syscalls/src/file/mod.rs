@@ -7,15 +7,17 @@
 
 mod create;
 mod cwd;
+pub(crate) mod judge;
 mod link;
 mod mode;
+mod named;
 mod object;
 mod open;
 mod openat2;
-mod own;
 mod owner;
 mod remove;
 mod rename;
+mod resolve;
 mod stat;
 mod times;
 pub(crate) mod trace;

@@ -2,35 +2,95 @@
 //!
 //! A set-id file made inside would be obeyed outside. The mode is a register in all of these, so the filter can tell.
 
+use std::os::fd::AsRawFd;
+
 use nix::errno::Errno;
+use nix::sys::stat::{FchmodatFlags, Mode as Permissions, SFlag, fchmod as kernels_fchmod, fchmodat as kernels_fchmodat, fstat};
 
 use super::SET_ID;
-use crate::table::Verdict::Fail;
+use super::judge::{self, Use};
+use super::named::{EMPTY_PATH, NO_FOLLOW, Named};
+use super::object::kind;
+use super::open::set_id_bits;
+use crate::args::{DirFd, Fd, Flags, Mode, PathPtr};
+use crate::guest::Guest;
+use crate::reply::{Answer, Reply};
+use crate::table::Verdict::{Fail, Notify};
 use crate::table::{Check, Op, Test};
 
 crate::syscalls! {
     /// Changes the permissions of a file.
     /// Fails with `EPERM` for set-id bits.
     /// Limit: set-group-id cannot be given to directories either; new files there do not inherit the group.
-    chmod(path: PathPtr, mode: Mode) File Default Filter(SECOND);
+    chmod(path: PathPtr, mode: Mode) File Default Filter(SECOND) {
+        PathCalls => Emulate(chmod) when SECOND_JUDGED,
+    };
     /// Changes the permissions of an open file.
     /// Fails with `EPERM` for set-id bits.
     /// Limit: as for `chmod`.
-    fchmod(file: Fd, mode: Mode) File Default Filter(SECOND);
+    fchmod(file: Fd, mode: Mode) File Default Filter(SECOND) {
+        PathRules => Emulate(fchmod) when SECOND_JUDGED,
+    };
     /// Changes the permissions of a file, relative to a directory.
     /// Fails with `EPERM` for set-id bits.
     /// Limit: as for `chmod`.
-    fchmodat(dir: DirFd, path: PathPtr, mode: Mode) File Default Filter(THIRD);
+    fchmodat(dir: DirFd, path: PathPtr, mode: Mode) File Default Filter(THIRD) {
+        PathCalls => Emulate(fchmodat) when THIRD_JUDGED,
+    };
     /// Changes the permissions of a file or link, relative to a directory.
     /// Fails with `EPERM` for set-id bits.
     /// Limit: as for `chmod`.
-    fchmodat2(dir: DirFd, path: PathPtr, mode: Mode, flags: Flags) File Default Filter(THIRD);
+    fchmodat2(dir: DirFd, path: PathPtr, mode: Mode, flags: Flags) File Default Filter(THIRD) {
+        PathCalls => Emulate(fchmodat2) when THIRD_JUDGED,
+    };
     /// Sets which permissions new files do not get.
     umask(mode: Mode) File Judge Allow;
 }
 
 const SECOND: &[Check] = &[Check { all: &[Test { arg: 1, op: Op::AnyOf(SET_ID) }], then: Fail(Errno::EPERM) }];
 const THIRD: &[Check] = &[Check { all: &[Test { arg: 2, op: Op::AnyOf(SET_ID) }], then: Fail(Errno::EPERM) }];
+const SECOND_JUDGED: &[Check] = &[
+    Check { all: &[Test { arg: 1, op: Op::AnyOf(SET_ID) }], then: Fail(Errno::EPERM) },
+    Check { all: &[], then: Notify },
+];
+const THIRD_JUDGED: &[Check] = &[
+    Check { all: &[Test { arg: 2, op: Op::AnyOf(SET_ID) }], then: Fail(Errno::EPERM) },
+    Check { all: &[], then: Notify },
+];
+
+fn chmod(guest: &dyn Guest, path: PathPtr, mode: Mode) -> Answer {
+    set_mode(guest, &Named::copy(guest, "chmod", DirFd::CWD, path)?, mode)
+}
+
+fn fchmodat(guest: &dyn Guest, dir: DirFd, path: PathPtr, mode: Mode) -> Answer {
+    set_mode(guest, &Named::copy(guest, "fchmodat", dir, path)?, mode)
+}
+
+fn fchmodat2(guest: &dyn Guest, dir: DirFd, path: PathPtr, mode: Mode, flags: Flags) -> Answer {
+    set_mode(guest, &Named::with_flags(guest, "fchmodat2", dir, path, flags, NO_FOLLOW | EMPTY_PATH)?, mode)
+}
+
+fn set_mode(guest: &dyn Guest, named: &Named, mode: Mode) -> Answer {
+    let object = named.object(Use::Change)?;
+    // Links have no permissions of their own; the entry below would lead on to nowhere.
+    if kind(&fstat(&object)?) == SFlag::S_IFLNK {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let entry = object.as_raw_fd().to_string();
+    kernels_fchmodat(guest.descriptors()?, entry.as_str(), permissions(mode), FchmodatFlags::FollowSymlink)?;
+    Ok(Reply::Return(0))
+}
+
+fn fchmod(guest: &dyn Guest, file: Fd, mode: Mode) -> Answer {
+    let file = guest.duplicate(file)?;
+    judge::object(guest, "fchmod", &file, Use::Change)?;
+    kernels_fchmod(&file, permissions(mode))?;
+    Ok(Reply::Return(0))
+}
+
+fn permissions(mode: Mode) -> Permissions {
+    Permissions::from_bits_truncate(mode.0) - set_id_bits()
+}
 
 #[cfg(test)]
 mod tests {

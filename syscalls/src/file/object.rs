@@ -1,16 +1,17 @@
 //! Opens an existing object for the guest, after looking at what it is.
 //!
-//! An open by the supervisor is an open in another process: a FIFO would make it wait, a device or a file of `/proc`
-//! would act on or tell about the supervisor. So the object is pinned first (`O_PATH`), its type decides, and the very
-//! same object is opened again with the guest's flags; its name plays no part any more.
+//! An open by the supervisor is an open in another process: a FIFO would make it wait, a device would act on it, and some
+//! files of `/proc` ask who opens them. So the object is pinned first (`O_PATH`), its type decides, and the very same
+//! object is opened again with the guest's flags; its name plays no part any more.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::stat::{FileStat, SFlag, fstat, major, minor};
-use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 
+use super::resolve::{is_procfs, may_look_behind};
 use super::walk::shown;
 use crate::args::Fd;
 use crate::guest::{Denial, Guest};
@@ -30,6 +31,8 @@ pub(crate) enum Otherwise {
 const HARMLESS: [(u64, u64); 5] = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9)];
 /// `/dev/tty`: the caller's own terminal.
 const OWN_TERMINAL: (u64, u64) = (5, 0);
+/// `/dev/ptmx`: each open makes a new pair.
+const NEW_TERMINAL: (u64, u64) = (5, 2);
 /// Majors of the terminals in `/dev/pts`.
 const TERMINALS: std::ops::RangeInclusive<u64> = 136..=143;
 
@@ -40,8 +43,11 @@ pub(crate) fn open(guest: &dyn Guest, object: &OwnedFd, flags: i32, otherwise: O
     match kind(&stat) {
         SFlag::S_IFLNK => return Err(Errno::ELOOP),
         SFlag::S_IFDIR if flags & libc::O_CREAT != 0 => return Err(Errno::EISDIR),
-        SFlag::S_IFREG | SFlag::S_IFDIR if !is_kernels_own(object)? => {}
-        SFlag::S_IFIFO if otherwise != Otherwise::AnotherCall => {
+        SFlag::S_IFREG | SFlag::S_IFDIR => may_be_opened(guest, object, &stat)?,
+        SFlag::S_IFIFO => {
+            if waits_for_other_end(flags) {
+                guest.may_wait();
+            }
             // Programs open again after EINTR, which is also what the kernel says when it gives up a wait.
             let _place = if waits_for_other_end(flags) { Some(waits::place().ok_or(Errno::EINTR)?) } else { None };
             return hand_over(guest, object, flags);
@@ -49,11 +55,12 @@ pub(crate) fn open(guest: &dyn Guest, object: &OwnedFd, flags: i32, otherwise: O
         SFlag::S_IFCHR => match (major(stat.st_rdev), minor(stat.st_rdev)) {
             number if HARMLESS.contains(&number) => {}
             (major, _) if TERMINALS.contains(&major) => {}
-            OWN_TERMINAL if otherwise != Otherwise::AnotherCall => return own_terminal(guest, flags),
+            NEW_TERMINAL => {}
+            OWN_TERMINAL => return own_terminal(guest, flags),
             _ => return refuse(guest, what, otherwise),
         },
         // Sockets, and what has no type because it has no name: eventfd, epoll and their like.
-        SFlag::S_IFREG | SFlag::S_IFDIR | SFlag::S_IFIFO | SFlag::S_IFBLK => return refuse(guest, what, otherwise),
+        SFlag::S_IFBLK => return refuse(guest, what, otherwise),
         _ => return Err(Errno::ENXIO),
     }
     hand_over(guest, object, flags)
@@ -64,9 +71,18 @@ pub(crate) fn kind(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
 
-/// True for files of procfs and sysfs, which answer according to who opens them.
-pub(crate) fn is_kernels_own(object: &OwnedFd) -> Result<bool, Errno> {
-    Ok(matches!(fstatfs(object)?.filesystem_type(), PROC_SUPER_MAGIC | SYSFS_MAGIC))
+/// Files of a process in procfs that anyone may open by their mode, and that then ask whether the one who opens may trace
+/// that process (`PTRACE_MODE_READ`, ptrace(2)): the supervisor may, whoever it is.
+const ASK_WHO_OPENS: [&[u8]; 4] = [b"maps", b"smaps", b"smaps_rollup", b"numa_maps"];
+
+/// Fails with `EACCES` for what only the supervisor's rights would open: the maps of a process that the guest may not trace.
+fn may_be_opened(guest: &dyn Guest, object: &OwnedFd, stat: &FileStat) -> Result<(), Errno> {
+    if may_look_behind(stat) || kind(stat) != SFlag::S_IFREG || !is_procfs(object)? {
+        return Ok(());
+    }
+    let label = guest.label_of(object)?;
+    let name = label.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    if ASK_WHO_OPENS.contains(&name) { Err(Errno::EACCES) } else { Ok(()) }
 }
 
 fn hand_over(guest: &dyn Guest, object: &OwnedFd, flags: i32) -> Answer {
@@ -88,6 +104,6 @@ fn own_terminal(guest: &dyn Guest, flags: i32) -> Answer {
 /// Answers for what the supervisor does not open.
 pub(crate) fn refuse(guest: &dyn Guest, what: impl FnOnce() -> String, otherwise: Otherwise) -> Answer {
     let Otherwise::Refusal(call) = otherwise else { return Err(Errno::ENOSYS) };
-    guest.record(Denial { call, what: what(), remedy: "not opened with O_CREAT while the policy hides names".into() });
+    guest.record(Denial { call, what: what(), remedy: "not opened while the policy has rules about names".into() });
     Err(Errno::EACCES)
 }

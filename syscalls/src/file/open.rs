@@ -13,7 +13,8 @@ use nix::libc;
 use nix::sys::stat::{Mode as Permissions, SFlag, fstat};
 
 use super::object::{self, Otherwise};
-use super::own::{self, Own};
+use super::judge::{self, Use};
+use super::named::Named;
 use super::trace::looked_up;
 use super::walk::{MAX_LINKS, Parent, Start, Umask, names_stay};
 use super::{CREATES, SET_ID, TEMPORARY};
@@ -28,21 +29,24 @@ crate::syscalls! {
     /// Fails with `EPERM` when it would create one with set-id bits.
     /// Limit: while the policy hides names, an open with `O_CREAT` of a FIFO waits uninterruptibly (but can be killed) and fails with `EINTR` when 48 calls wait already, files of `/proc` and `/sys` and unusual devices fail with `EACCES`, and `/dev/tty` is the terminal among descriptors 0 to 2.
     open(path: PathPtr, flags: Flags, mode: Mode) File Judge Filter(OPEN) {
-        ProtectedNames => EmulateSlow(open) when OPEN_JUDGED,
+        PathCalls => Emulate(open) when OPEN_ALL,
+        ProtectedNames => Emulate(open) when OPEN_JUDGED,
         TracePaths => Observe(open_seen) when OPEN_SEEN,
     };
     /// Opens a file, relative to a directory.
     /// Fails with `EPERM` when it would create one with set-id bits.
     /// Limit: as for `open`.
     openat(dir: DirFd, path: PathPtr, flags: Flags, mode: Mode) File Judge Filter(OPENAT) {
-        ProtectedNames => EmulateSlow(open_at) when OPENAT_JUDGED,
+        PathCalls => Emulate(open_at) when OPENAT_ALL,
+        ProtectedNames => Emulate(open_at) when OPENAT_JUDGED,
         TracePaths => Observe(open_at_seen) when OPENAT_SEEN,
     };
     /// Creates or empties a file.
     /// Fails with `EPERM` when it would create one with set-id bits.
     /// Limit: as for `open`.
     creat(path: PathPtr, mode: Mode) File Default Filter(CREAT) {
-        ProtectedNames => EmulateSlow(creat) when CREAT_JUDGED,
+        PathCalls => Emulate(creat) when CREAT_JUDGED,
+        ProtectedNames => Emulate(creat) when CREAT_JUDGED,
     };
 }
 
@@ -60,6 +64,11 @@ const OPEN_JUDGED: &[Check] = &[
     Check { all: &[Test { arg: 1, op: Op::AnyOf(O_PATH) }], then: Allow },
     Check { all: &[Test { arg: 1, op: Op::AnyOf(CREATES) }], then: Notify },
 ];
+const OPEN_ALL: &[Check] = &[
+    Check { all: &set_id(1), then: Fail(Errno::EPERM) },
+    Check { all: &[Test { arg: 1, op: Op::AnyOf(O_PATH) }], then: Allow },
+    Check { all: &[], then: Notify },
+];
 const OPEN_SEEN: &[Check] = &[
     Check { all: &set_id(1), then: Fail(Errno::EPERM) },
     Check { all: &[Test { arg: 1, op: Op::Masked { mask: CREATES, value: 0 } }], then: Notify },
@@ -69,6 +78,11 @@ const OPENAT_JUDGED: &[Check] = &[
     Check { all: &set_id(2), then: Fail(Errno::EPERM) },
     Check { all: &[Test { arg: 2, op: Op::AnyOf(O_PATH) }], then: Allow },
     Check { all: &[Test { arg: 2, op: Op::AnyOf(CREATES) }], then: Notify },
+];
+const OPENAT_ALL: &[Check] = &[
+    Check { all: &set_id(2), then: Fail(Errno::EPERM) },
+    Check { all: &[Test { arg: 2, op: Op::AnyOf(O_PATH) }], then: Allow },
+    Check { all: &[], then: Notify },
 ];
 const OPENAT_SEEN: &[Check] = &[
     Check { all: &set_id(2), then: Fail(Errno::EPERM) },
@@ -108,40 +122,66 @@ fn judged(guest: &dyn Guest, call: &'static str, at: DirFd, path: PathPtr, flags
         return Err(Errno::EINVAL);
     }
     let path = guest.read_path(path)?;
-    let creation = Creation { call, flags, mode, resolve: ResolveFlag::empty(), otherwise: Otherwise::Refusal(call) };
-    creation.open(guest, at, path.as_bytes())
+    let opening = Opening { call, flags, mode, resolve: ResolveFlag::empty(), otherwise: Otherwise::Refusal(call) };
+    opening.open(guest, at, path.as_bytes())
 }
 
-/// An open that may create.
+/// An open, by whichever call.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Creation {
+pub(super) struct Opening {
     /// Whose it is.
     pub call: &'static str,
-    /// The guest's flags, with `O_CREAT`.
+    /// The guest's flags.
     pub flags: i32,
     /// The guest's mode, before its umask.
     pub mode: Permissions,
-    /// What `openat2` asked for; neither beneath a directory nor in a root of its own.
+    /// What `openat2` asked for.
     pub resolve: ResolveFlag,
-    /// What becomes of FIFOs and the like.
+    /// What becomes of unusual devices.
     pub otherwise: Otherwise,
 }
 
-impl Creation {
-    /// Opens `path`, which is created if it is not there and may be.
-    pub(super) fn open(&self, guest: &dyn Guest, at: DirFd, path: &[u8]) -> Answer {
-        match own::translate(guest, path)? {
-            Some(Own::Object(object)) => self.through_own(guest, &object),
-            None if own::is_special(path) => self.kernels_own(guest, path),
-            _ => self.from(guest, Start::of(guest, at, path)?),
+impl Opening {
+    /// Opens the guest's `path`, which is created if it is not there and may be.
+    fn open(&self, guest: &dyn Guest, at: DirFd, path: &[u8]) -> Answer {
+        match self.from(guest, Start::of(guest, at, path)?) {
+            Err(Errno::ENOENT) => self.missing(guest, at, path),
+            answer => answer,
         }
     }
 
     /// The same, from where the walk begins.
-    pub(super) fn from(&self, guest: &dyn Guest, mut start: Start) -> Answer {
+    pub(super) fn from(&self, guest: &dyn Guest, start: Start) -> Answer {
+        if self.flags & libc::O_TMPFILE == libc::O_TMPFILE {
+            return self.temporary(guest, &start);
+        }
+        let (creates, exclusive) = (self.flags & libc::O_CREAT != 0, self.flags & libc::O_EXCL != 0);
+        if !(creates && exclusive) {
+            match start.object(guest, self.walking(), self.resolve) {
+                Err(Errno::ENOENT) if creates => {}
+                object => return self.existing(guest, &object?),
+            }
+        }
+        self.new_name(guest, start)
+    }
+
+    /// Flags that say how the walk ends. A link at the end is found itself, to be refused as the kernel does.
+    fn walking(&self) -> OFlag {
+        OFlag::from_bits_retain(self.flags) & (OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW)
+    }
+
+    /// Opens what is there.
+    pub(super) fn existing(&self, guest: &dyn Guest, object: &OwnedFd) -> Answer {
+        let changes = self.flags & libc::O_ACCMODE != libc::O_RDONLY || self.flags & libc::O_TRUNC != 0;
+        judge::object(guest, self.call, object, if changes { Use::Change } else { Use::Read })?;
+        object::open(guest, object, self.flags, self.otherwise)
+    }
+
+    /// Makes the name that is not there, behind links that lead to it.
+    fn new_name(&self, guest: &dyn Guest, mut start: Start) -> Answer {
         // Each round ends at the name itself or follows one link; a name that comes and goes costs rounds too.
         for _ in 0..=MAX_LINKS {
-            let parent = Parent::below(&start, self.resolve)?;
+            let parent = Parent::below(guest, &start, self.resolve)?;
             if parent.is_dots() || parent.slash {
                 let exists = parent.is_dots() && self.flags & libc::O_EXCL != 0;
                 return Err(if exists { Errno::EEXIST } else { Errno::EISDIR });
@@ -152,23 +192,17 @@ impl Creation {
                 Err(errno) => return Err(errno),
             }
 
-            let object = match parent.object(self.resolve) {
+            let object = match parent.object(guest, self.resolve) {
                 Err(Errno::ENOENT) => continue,
                 object => object?,
             };
             if object::kind(&fstat(&object)?) != SFlag::S_IFLNK {
-                return object::open(guest, &object, self.flags, self.otherwise);
+                return self.existing(guest, &object);
             }
             if self.flags & libc::O_NOFOLLOW != 0 || self.resolve.contains(ResolveFlag::RESOLVE_NO_SYMLINKS) {
                 return Err(Errno::ELOOP);
             }
-            let target = readlinkat(&object, "")?;
-            match own::translate(guest, target.as_bytes())? {
-                Some(Own::Object(object)) => return self.through_own(guest, &object),
-                None if own::is_special(target.as_bytes()) => return self.kernels_own(guest, target.as_bytes()),
-                _ => {}
-            }
-            start = Start::in_directory(guest, parent.dir, target.as_bytes())?;
+            start = Start::in_directory(parent.dir, readlinkat(&object, "")?.as_bytes())?;
         }
         Err(Errno::ELOOP)
     }
@@ -187,20 +221,23 @@ impl Creation {
         openat(&parent.dir, parent.name.as_c_str(), flags, self.mode - set_id_bits())
     }
 
-    /// `/dev/stdout` and its like: an object that exists, behind a link.
-    fn through_own(&self, guest: &dyn Guest, object: &OwnedFd) -> Answer {
-        if self.flags & libc::O_EXCL != 0 {
-            return Err(Errno::EEXIST);
-        }
-        if self.flags & libc::O_NOFOLLOW != 0 {
-            return Err(Errno::ELOOP);
-        }
-        object::open(guest, object, self.flags, self.otherwise)
+    /// Makes a file without a name, which no rule about names concerns.
+    fn temporary(&self, guest: &dyn Guest, start: &Start) -> Answer {
+        let dir = start.object(guest, OFlag::O_DIRECTORY, self.resolve)?;
+        judge::object(guest, self.call, &dir, Use::Change)?;
+        let _umask = Umask::of(guest)?;
+        let flags = (OFlag::from_bits_retain(self.flags) - OFlag::O_NOFOLLOW) | OFlag::O_CLOEXEC;
+        let file = openat(&dir, ".", flags, self.mode - set_id_bits())?;
+        Ok(Reply::Inject { file, cloexec: self.flags & libc::O_CLOEXEC != 0 })
     }
 
-    /// A file of the guest's `/proc`, which is not the supervisor's.
-    fn kernels_own(&self, guest: &dyn Guest, path: &[u8]) -> Answer {
-        object::refuse(guest, || String::from_utf8_lossy(path).into_owned(), self.otherwise)
+    /// What is not in the view may be a file that only the guest has.
+    fn missing(&self, guest: &dyn Guest, at: DirFd, path: &[u8]) -> Answer {
+        let file = Named::of(guest, self.call, at, path)?.missing(Errno::ENOENT)?;
+        if self.flags & libc::O_ACCMODE != libc::O_RDONLY {
+            return Err(Errno::EACCES);
+        }
+        Ok(Reply::Inject { file: guest.reopen(&file, self.flags)?, cloexec: self.flags & libc::O_CLOEXEC != 0 })
     }
 }
 

@@ -4,19 +4,18 @@
 //! file or a directory is answered `ENOSYS`: programs then use `openat`, which the kernel serves within the view.
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2 as kernels_openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2 as kernels_openat2};
 use nix::libc;
 use nix::sys::stat::Mode;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-use super::object::{self, Otherwise};
-use super::open::{Creation, set_id_bits};
-use super::own::{self, Own};
-use super::walk::{Start, Umask};
+use super::object::Otherwise;
+use super::open::Opening;
+use super::walk::Start;
 use super::{CREATES, SET_ID, TEMPORARY};
 use crate::args::{DirFd, PathPtr, Size, UserPtr};
 use crate::guest::{Denial, Guest};
-use crate::reply::{Answer, Reply};
+use crate::reply::Answer;
 
 crate::syscalls! {
     /// Opens a file, with limits on how its path is resolved.
@@ -24,7 +23,7 @@ crate::syscalls! {
     /// what only the kernel can open on behalf of the caller.
     /// Limit: `O_PATH`, FIFOs, terminals by `/dev/tty`, other devices and files of `/proc` and `/sys` fail with `ENOSYS`; so does creating through a link under `RESOLVE_BENEATH` or `RESOLVE_IN_ROOT`.
     /// Limit: `RESOLVE_CACHED` always fails with `EAGAIN`.
-    openat2(dir: DirFd, path: PathPtr, how: UserPtr, size: Size) File Default EmulateSlow(openat2);
+    openat2(dir: DirFd, path: PathPtr, how: UserPtr, size: Size) File Default Emulate(openat2);
 }
 
 /// `struct open_how` as its first version has it; later ones may only be longer.
@@ -37,7 +36,6 @@ struct How {
 }
 
 const FIRST_SIZE: usize = size_of::<How>();
-const PAGE: u64 = 4096;
 const RESOLVE_CACHED: u64 = 0x20;
 
 fn openat2(guest: &dyn Guest, dir: DirFd, path: PathPtr, how: UserPtr, size: Size) -> Answer {
@@ -61,15 +59,8 @@ fn openat2(guest: &dyn Guest, dir: DirFd, path: PathPtr, how: UserPtr, size: Siz
 impl How {
     /// Copies the guest's structure, as `copy_struct_from_user` does: what we do not know must be zero.
     fn copy(guest: &dyn Guest, at: UserPtr, size: Size) -> Result<Self, Errno> {
-        let size = match usize::try_from(size.0) {
-            Ok(size) if size < FIRST_SIZE => return Err(Errno::EINVAL),
-            Ok(size) if size as u64 <= PAGE => size,
-            _ => return Err(Errno::E2BIG),
-        };
-        let mut bytes = vec![0; size];
-        guest.read(at, &mut bytes)?;
-        let (how, unknown) = Self::read_from_prefix(&bytes).map_err(|_| Errno::EINVAL)?;
-        if unknown.iter().any(|byte| *byte != 0) { Err(Errno::E2BIG) } else { Ok(how) }
+        let bytes = guest.read_struct(at, size, FIRST_SIZE)?;
+        Self::read_from_prefix(&bytes).map(|(how, _)| how).map_err(|_| Errno::EINVAL)
     }
 
     /// Lets the kernel judge the combination, with a path that leads nowhere, and returns it in the types that calls take.
@@ -99,77 +90,37 @@ struct Open<'a> {
 impl Open<'_> {
     fn answer(&self) -> Answer {
         let confined = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_IN_ROOT;
-        let plain = ResolveFlag::RESOLVE_NO_MAGICLINKS
-            | ResolveFlag::RESOLVE_NO_SYMLINKS
-            | ResolveFlag::RESOLVE_NO_XDEV
-            | confined;
+        if self.path.is_empty() {
+            return Err(Errno::ENOENT);
+        }
         let start = if self.resolve.intersects(confined) {
             Start::exactly(self.guest.directory(self.dir)?, self.path)
-        } else if !own::is_special(self.path) {
-            Start::of(self.guest, self.dir, self.path)?
-        } else if self.resolve.intersects(plain) {
-            // The way to what `/dev/fd/3` means is made of links; which ones, only the kernel knows.
-            return Err(Errno::ENOSYS);
         } else {
-            match own::translate(self.guest, self.path)? {
-                Some(Own::Object(_)) if self.flags & (libc::O_NOFOLLOW | libc::O_EXCL) != 0 => {
-                    return Err(Errno::ENOSYS);
-                }
-                Some(Own::Object(object)) => return self.existing(&object),
-                Some(Own::Below(..)) => Start::of(self.guest, self.dir, self.path)?,
-                None => return Err(Errno::ENOSYS),
-            }
+            Start::of(self.guest, self.dir, self.path)?
         };
-        if object::is_kernels_own(&start.from()?)? {
-            return Err(Errno::ENOSYS);
-        }
-        if self.flags.cast_unsigned() & u32::try_from(TEMPORARY).unwrap_or(0) != 0 {
-            return self.temporary(&start);
-        }
-        if self.flags & libc::O_CREAT == 0 {
-            let how = OFlag::from_bits_retain(self.flags) & (OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW);
-            return self.existing(&start.object(how, self.resolve)?);
-        }
-        self.create(start, confined)
-    }
-
-    fn existing(&self, object: &std::os::fd::OwnedFd) -> Answer {
-        object::open(self.guest, object, self.flags, Otherwise::AnotherCall)
-    }
-
-    fn create(&self, start: Start, confined: ResolveFlag) -> Answer {
-        let mut creation = Creation {
+        let mut opening = Opening {
             call: "openat2",
             flags: self.flags,
             mode: self.mode,
             resolve: self.resolve,
             otherwise: Otherwise::AnotherCall,
         };
-        if !self.resolve.intersects(confined) {
-            return creation.from(self.guest, start);
+        if !self.resolve.intersects(confined) || self.flags & libc::O_CREAT == 0 {
+            return opening.from(self.guest, start);
         }
         // What a link leads to must stay below a directory that is no longer at hand, so no link is followed by hand:
         // the kernel looks whether it leads to something that exists.
-        creation.flags |= libc::O_NOFOLLOW;
-        match creation.from(self.guest, start) {
+        opening.flags |= libc::O_NOFOLLOW;
+        match opening.from(self.guest, start) {
             Err(Errno::ELOOP) if self.flags & (libc::O_NOFOLLOW | libc::O_EXCL) == 0 => {
                 let start = Start::exactly(self.guest.directory(self.dir)?, self.path);
-                match start.object(OFlag::empty(), self.resolve) {
+                match start.object(self.guest, OFlag::empty(), self.resolve) {
                     Err(Errno::ENOENT) => Err(Errno::ENOSYS),
-                    object => self.existing(&object?),
+                    object => Opening { flags: self.flags, ..opening }.existing(self.guest, &object?),
                 }
             }
             answer => answer,
         }
-    }
-
-    /// A file without a name, which no rule about names concerns.
-    fn temporary(&self, start: &Start) -> Answer {
-        let dir = start.object(OFlag::O_DIRECTORY, self.resolve)?;
-        let _umask = Umask::of(self.guest)?;
-        let flags = (OFlag::from_bits_retain(self.flags) - OFlag::O_NOFOLLOW) | OFlag::O_CLOEXEC;
-        let file = openat(&dir, ".", flags, self.mode - set_id_bits())?;
-        Ok(Reply::Inject { file, cloexec: self.flags & libc::O_CLOEXEC != 0 })
     }
 }
 

@@ -1,12 +1,54 @@
 //! `chown(2)`: owners. The guest has one unprivileged identity, so the kernel refuses what would matter.
 
+use std::os::fd::AsFd;
+
+use super::judge::{self, Use};
+use super::named::{EMPTY_PATH, NO_FOLLOW, Named};
+use crate::args::{DirFd, Fd, Flags, Id, PathPtr};
+use crate::guest::Guest;
+use crate::reply::{Answer, Reply};
+use crate::sys;
+
 crate::syscalls! {
     /// Changes the owner of a file.
-    chown(path: PathPtr, user: Id, group: Id) File Default Allow;
+    chown(path: PathPtr, user: Id, group: Id) File Default Allow {
+        PathCalls => Emulate(chown),
+    };
     /// Changes the owner of a file or link.
-    lchown(path: PathPtr, user: Id, group: Id) File Default Allow;
+    lchown(path: PathPtr, user: Id, group: Id) File Default Allow {
+        PathCalls => Emulate(lchown),
+    };
     /// Changes the owner of an open file.
-    fchown(file: Fd, user: Id, group: Id) File Default Allow;
+    fchown(file: Fd, user: Id, group: Id) File Default Allow {
+        PathRules => Emulate(fchown),
+    };
     /// Changes the owner of a file or link, relative to a directory.
-    fchownat(dir: DirFd, path: PathPtr, user: Id, group: Id, flags: Flags) File Default Allow;
+    fchownat(dir: DirFd, path: PathPtr, user: Id, group: Id, flags: Flags) File Default Allow {
+        PathCalls => Emulate(fchownat),
+    };
+}
+
+fn chown(guest: &dyn Guest, path: PathPtr, user: Id, group: Id) -> Answer {
+    set_owner(&Named::copy(guest, "chown", DirFd::CWD, path)?, user, group)
+}
+
+fn lchown(guest: &dyn Guest, path: PathPtr, user: Id, group: Id) -> Answer {
+    set_owner(&Named::copy(guest, "lchown", DirFd::CWD, path)?.itself(), user, group)
+}
+
+fn fchownat(guest: &dyn Guest, dir: DirFd, path: PathPtr, user: Id, group: Id, flags: Flags) -> Answer {
+    let named = Named::with_flags(guest, "fchownat", dir, path, flags, NO_FOLLOW | EMPTY_PATH)?;
+    set_owner(&named, user, group)
+}
+
+fn set_owner(named: &Named, user: Id, group: Id) -> Answer {
+    sys::set_owner(named.object(Use::Change)?.as_fd(), user.0, group.0)?;
+    Ok(Reply::Return(0))
+}
+
+fn fchown(guest: &dyn Guest, file: Fd, user: Id, group: Id) -> Answer {
+    let file = guest.duplicate(file)?;
+    judge::object(guest, "fchown", &file, Use::Change)?;
+    nix::unistd::fchown(&file, Some(user.0.into()), Some(group.0.into()))?;
+    Ok(Reply::Return(0))
 }

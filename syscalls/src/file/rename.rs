@@ -4,8 +4,10 @@
 //! directory above it is moved away to be changed elsewhere and put back. In an exchange both ends are both.
 
 use nix::errno::Errno;
-use nix::fcntl::{RenameFlags, renameat2 as kernels_renameat2};
+use nix::fcntl::{RenameFlags, ResolveFlag, renameat2 as kernels_renameat2};
+use nix::sys::stat::{SFlag, fstat};
 
+use super::object::kind;
 use super::walk::{Parent, names_move};
 use crate::args::{DirFd, Flags, PathPtr};
 use crate::guest::Guest;
@@ -14,15 +16,18 @@ use crate::reply::{Answer, Reply};
 crate::syscalls! {
     /// Renames a file.
     rename(from: PathPtr, to: PathPtr) File Judge Allow {
-        ProtectedNames => EmulateSlow(rename),
+        PathCalls => Emulate(rename),
+        ProtectedNames => Emulate(rename),
     };
     /// Renames a file, relative to directories.
     renameat(from_dir: DirFd, from: PathPtr, to_dir: DirFd, to: PathPtr) File Judge Allow {
-        ProtectedNames => EmulateSlow(rename_at),
+        PathCalls => Emulate(rename_at),
+        ProtectedNames => Emulate(rename_at),
     };
     /// Renames a file or exchanges two, relative to directories.
     renameat2(from_dir: DirFd, from: PathPtr, to_dir: DirFd, to: PathPtr, flags: Flags) File Judge Allow {
-        ProtectedNames => EmulateSlow(rename_at_2),
+        PathCalls => Emulate(rename_at_2),
+        ProtectedNames => Emulate(rename_at_2),
     };
 }
 
@@ -46,6 +51,10 @@ fn move_name(
     flags: Flags,
 ) -> Answer {
     let flags = RenameFlags::from_bits(flags.0).ok_or(Errno::EINVAL)?;
+    let either = RenameFlags::RENAME_NOREPLACE | RenameFlags::RENAME_WHITEOUT;
+    if flags.contains(RenameFlags::RENAME_EXCHANGE) && flags.intersects(either) {
+        return Err(Errno::EINVAL);
+    }
     let source = guest.read_path(from.1)?;
     let target = guest.read_path(to.1)?;
 
@@ -53,10 +62,28 @@ fn move_name(
     let source = Parent::find(guest, from.0, source.as_bytes())?;
     let target = Parent::find(guest, to.0, target.as_bytes())?;
     source.may_be_moved(guest, call)?;
-    target.may_be_moved(guest, call)?;
+    target.may_be_replaced(guest, call)?;
+    if flags.contains(RenameFlags::RENAME_EXCHANGE) {
+        source.may_be_replaced(guest, call)?;
+        target.may_be_moved(guest, call)?;
+    }
+    stays_under_its_rules(guest, &source, &target)?;
     let (from, to) = (source.as_given()?, target.as_given()?);
     kernels_renameat2(&source.dir, from.as_c_str(), &target.dir, to.as_c_str(), flags)?;
     Ok(Reply::Return(0))
+}
+
+/// A directory takes what is in it along: to where other rules would apply it cannot be moved, only copied.
+fn stays_under_its_rules(guest: &dyn Guest, source: &Parent, target: &Parent) -> Result<(), Errno> {
+    let rules = guest.rules();
+    if rules.paths.is_empty() || rules.are_alike(&source.path(guest)?, &target.path(guest)?) {
+        return Ok(());
+    }
+    let is_directory = |name: &Parent| {
+        let object = name.object(guest, ResolveFlag::empty());
+        object.and_then(|object| fstat(&object)).is_ok_and(|stat| kind(&stat) == SFlag::S_IFDIR)
+    };
+    if is_directory(source) || is_directory(target) { Err(Errno::EXDEV) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -8,19 +8,25 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
-use nix::sys::stat::fstatat;
+use nix::fcntl::{OFlag, ResolveFlag};
 
-use super::object::is_kernels_own;
-use super::own::is_special;
+use super::judge::Use;
+use super::named::Named;
+use super::resolve::is_procfs;
 use super::walk::{Start, shown};
 use crate::args::{DirFd, PathPtr};
 use crate::guest::{Denial, Guest};
 
-/// Records that `call` looks for `path`, if that is not in the view.
+/// Records that `call` looks for `path`, if that is not in the view; for an audit also if it is.
 pub(crate) fn looked_up(guest: &dyn Guest, call: &'static str, at: DirFd, path: PathPtr) {
-    if let Ok(Some(what)) = absent(guest, at, path) {
+    if guest.rules().trace
+        && let Ok(Some(what)) = absent(guest, at, path)
+    {
         guest.record(Denial { call, what, remedy: "not in the view".into() });
+    }
+    if guest.rules().audit || guest.rules().paths.iter().any(|rule| rule.log) {
+        // Looked at and nothing else: the kernel walks once more, and has the last word.
+        let _ = Named::copy(guest, call, at, path).and_then(|named| named.object(Use::Look));
     }
 }
 
@@ -28,18 +34,21 @@ pub(crate) fn looked_up(guest: &dyn Guest, call: &'static str, at: DirFd, path: 
 fn absent(guest: &dyn Guest, at: DirFd, path: PathPtr) -> Result<Option<String>, Errno> {
     let path = guest.read_path(path)?;
     let path = path.as_bytes();
-    // An empty path is about a descriptor; the guest's /proc is not ours to look into.
-    if path.is_empty() || is_special(path) {
+    // An empty path is about a descriptor.
+    if path.is_empty() {
         return Ok(None);
     }
-    let from = Start::of(guest, at, path)?.from()?;
-    if is_kernels_own(&from)? {
-        return Ok(None);
-    }
-    let name = OsStr::from_bytes(path);
-    match fstatat(&from, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Err(Errno::ENOENT | Errno::EACCES) if path.starts_with(b"/") => Ok(Some(name.to_string_lossy().into_owned())),
-        Err(Errno::ENOENT | Errno::EACCES) => Ok(Some(shown(&guest.path_of(&from)?.join(name)))),
+    let start = Start::of(guest, at, path)?;
+    match start.object(guest, OFlag::O_NOFOLLOW, ResolveFlag::empty()) {
+        // What comes and goes in /proc is not the view's.
+        Err(Errno::ENOENT) if path.starts_with(b"/proc/") || path.starts_with(b"/dev/fd/") => Ok(None),
+        Err(Errno::ENOENT | Errno::EACCES) if path.starts_with(b"/") => {
+            Ok(Some(OsStr::from_bytes(path).to_string_lossy().into_owned()))
+        }
+        Err(Errno::ENOENT | Errno::EACCES) => {
+            let from = start.from()?;
+            Ok((!is_procfs(&from)?).then_some(shown(&guest.path_of(&from)?.join(OsStr::from_bytes(path)))))
+        }
         _ => Ok(None),
     }
 }

@@ -42,7 +42,10 @@ impl Trial {
 
     /// The same under another feature.
     pub(crate) fn with(feature: Feature) -> Self {
-        Self { features: vec![feature], ..Self::new(&[]) }
+        let mut trial = Self { features: vec![feature], ..Self::new(&[]) };
+        trial.guest.rules.trace = feature == Feature::TracePaths;
+        trial.guest.rules.judge_sockets = feature == Feature::SocketGrants;
+        trial
     }
 
     /// Puts a path into the guest's memory and returns its address.

@@ -2,24 +2,25 @@
 //!
 //! A path that is judged and then walked again may have come to mean something else in between. Here the directory is
 //! pinned by a descriptor, the policy is asked about that directory's own path, and the call is made on the descriptor
-//! with a name of one component, which no symlink can redirect. The supervisor lives in the guest's view, so the kernel
-//! resolves `..`, mounts and absolute links for it as it would for the guest; only `/proc/self` and its relatives mean
-//! somebody else, and are translated in [`own`](super::own).
+//! with a name of one component, which no symlink can redirect. How a path is resolved is told in
+//! [`resolve`](super::resolve).
 //!
 //! Threads that run these handlers have a working directory and a umask of their own (`unshare(CLONE_FS)` at their
 //! start; [`dispatch::Handler::EmulateSlow`](crate::dispatch::Handler::EmulateSlow) runs on such threads only).
 
 use std::ffi::{CString, OsStr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{OFlag, ResolveFlag, open};
 use nix::sys::stat::{Mode, umask};
+use nix::unistd::{chdir, fchdir};
 
-use super::own::{self, Own};
+use super::judge::{self, Use};
+use super::resolve::look;
 use crate::args::DirFd;
 use crate::guest::{Denial, Guest};
 use crate::rules::Standing;
@@ -57,6 +58,16 @@ impl Drop for Umask {
     }
 }
 
+/// Runs `act` with `dir` as this thread's working directory: there is no `bind`, `connect` or
+/// `setxattr` relative to a descriptor. The threads of the sentry have a working directory each (`unshare(CLONE_FS)`).
+pub(crate) fn in_directory<T>(dir: &OwnedFd, act: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    fchdir(dir)?;
+    let result = act();
+    // Not to keep a directory of the guest busy.
+    chdir("/")?;
+    result
+}
+
 /// Where a walk begins, and what is left of the path from there.
 #[derive(Debug)]
 pub(crate) struct Start {
@@ -66,25 +77,23 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    /// Where the guest's `path` begins; paths by way of its own `/proc` entries begin behind them.
+    /// Where the guest's `path` begins.
     pub(crate) fn of(guest: &dyn Guest, at: DirFd, path: &[u8]) -> Result<Self, Errno> {
-        Self::new(guest, path, || guest.directory(at))
+        match path {
+            // The kernel looks at the directory only after it found the path not to be empty.
+            [] => Err(Errno::ENOENT),
+            [b'/', ..] => Ok(Self { dir: None, rest: path.to_vec() }),
+            _ => Ok(Self { dir: Some(guest.directory(at)?), rest: path.to_vec() }),
+        }
     }
 
     /// Where `path` begins when it was found in the directory `dir`, as the target of a link is.
-    pub(crate) fn in_directory(guest: &dyn Guest, dir: OwnedFd, path: &[u8]) -> Result<Self, Errno> {
-        Self::new(guest, path, || Ok(dir))
-    }
-
-    fn new(guest: &dyn Guest, path: &[u8], relative: impl FnOnce() -> Result<OwnedFd, Errno>) -> Result<Self, Errno> {
-        Ok(match own::translate(guest, path)? {
-            Some(Own::Below(dir, rest)) => Self { dir: Some(dir), rest },
-            Some(Own::Object(_)) => return Err(Errno::ENOTDIR),
-            None if path.starts_with(b"/") => Self { dir: None, rest: path.to_vec() },
-            // The kernel looks at the directory only after it found the path not to be empty.
-            None if path.is_empty() => return Err(Errno::ENOENT),
-            None => Self { dir: Some(relative()?), rest: path.to_vec() },
-        })
+    pub(crate) fn in_directory(dir: OwnedFd, path: &[u8]) -> Result<Self, Errno> {
+        match path {
+            [] => Err(Errno::ENOENT),
+            [b'/', ..] => Ok(Self { dir: None, rest: path.to_vec() }),
+            _ => Ok(Self { dir: Some(dir), rest: path.to_vec() }),
+        }
     }
 
     /// Exactly `path` from exactly `dir`, as `RESOLVE_IN_ROOT` and `RESOLVE_BENEATH` want it.
@@ -93,8 +102,12 @@ impl Start {
     }
 
     /// Opens what is left of the path, as an object and without opening the file.
-    pub(crate) fn object(&self, flags: OFlag, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
-        look(&self.from()?, &self.rest, flags, resolve)
+    pub(crate) fn object(&self, guest: &dyn Guest, flags: OFlag, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
+        look(guest, self.dir(), &self.rest, flags, resolve)
+    }
+
+    fn dir(&self) -> Option<BorrowedFd<'_>> {
+        self.dir.as_ref().map(AsFd::as_fd)
     }
 
     /// The directory that the walk begins in.
@@ -120,11 +133,11 @@ pub(crate) struct Parent {
 impl Parent {
     /// Walks to the directory of the guest's `path`.
     pub(crate) fn find(guest: &dyn Guest, at: DirFd, path: &[u8]) -> Result<Self, Errno> {
-        Self::below(&Start::of(guest, at, path)?, ResolveFlag::empty())
+        Self::below(guest, &Start::of(guest, at, path)?, ResolveFlag::empty())
     }
 
     /// Walks to the directory of what is left of a path.
-    pub(crate) fn below(start: &Start, resolve: ResolveFlag) -> Result<Self, Errno> {
+    pub(crate) fn below(guest: &dyn Guest, start: &Start, resolve: ResolveFlag) -> Result<Self, Errno> {
         let path = start.rest.as_slice();
         if path.is_empty() {
             return Err(Errno::ENOENT);
@@ -134,8 +147,11 @@ impl Parent {
         let cut = path[..bare].iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
         let (above, name) = if bare == 0 { (path, b".".as_slice()) } else { (&path[..cut], &path[cut..bare]) };
         let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
-        let dir =
-            if above.is_empty() { start.from()? } else { look(&start.from()?, above, OFlag::O_DIRECTORY, resolve)? };
+        let dir = if above.is_empty() {
+            start.from()?
+        } else {
+            look(guest, start.dir(), above, OFlag::O_DIRECTORY, resolve)?
+        };
         Ok(Self { dir, name, slash })
     }
 
@@ -160,35 +176,47 @@ impl Parent {
     }
 
     /// The object of this name, itself and not what it may link to.
-    pub(crate) fn object(&self, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
-        look(&self.dir, self.name.as_bytes(), OFlag::O_NOFOLLOW, resolve)
+    pub(crate) fn object(&self, guest: &dyn Guest, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
+        look(guest, Some(self.dir.as_fd()), self.name.as_bytes(), OFlag::O_NOFOLLOW, resolve)
     }
 
-    /// Fails with `EACCES` where this name must not come into being.
+    /// Fails where this name must not come into being.
     pub(crate) fn may_be_made(&self, guest: &dyn Guest, call: &'static str) -> Result<(), Errno> {
-        self.judge(guest, call, &[Standing::Protected])
+        self.judge(guest, call, &[Standing::Protected], Use::Make)
     }
 
-    /// Fails with `EACCES` where this name must not come into being, or stands for what lies beneath it: a directory on
-    /// the way to a protected name may not be moved away, and nothing with contents of its own may take its place.
+    /// Fails where this name must not come to stand for something with contents of its own: where it must not be made, and
+    /// on the way to a name under a rule.
+    pub(crate) fn may_be_replaced(&self, guest: &dyn Guest, call: &'static str) -> Result<(), Errno> {
+        self.judge(guest, call, &[Standing::Protected, Standing::Ancestor], Use::Make)
+    }
+
+    /// Fails where this name must stay: a directory on the way to a name under a rule may not be moved away.
     pub(crate) fn may_be_moved(&self, guest: &dyn Guest, call: &'static str) -> Result<(), Errno> {
-        self.judge(guest, call, &[Standing::Protected, Standing::Ancestor])
+        self.judge(guest, call, &[Standing::Protected, Standing::Ancestor], Use::Move)
     }
 
-    fn judge(&self, guest: &dyn Guest, call: &'static str, refused: &[Standing]) -> Result<(), Errno> {
+    /// Fails where this name must not go, or is not there for the guest.
+    pub(crate) fn may_be_removed(&self, guest: &dyn Guest, call: &'static str) -> Result<(), Errno> {
+        self.judge(guest, call, &[], Use::Move)
+    }
+
+    fn judge(&self, guest: &dyn Guest, call: &'static str, refused: &[Standing], usage: Use) -> Result<(), Errno> {
+        let rules = guest.rules();
         // `.` and `..` exist already; the kernel refuses to make or move them.
-        if !guest.rules().are_about_names() || self.is_dots() {
+        if !(rules.are_about_names() || rules.are_about_objects()) || self.is_dots() {
             return Ok(());
         }
         let path = self.path(guest)?;
-        if !refused.contains(&guest.rules().standing(&path)) {
-            return Ok(());
+        if !refused.contains(&rules.standing(&path)) {
+            return judge::path(guest, call, &path, usage);
         }
         guest.record(Denial {
             call,
             what: shown(&path),
             remedy: "the policy is about this name, or about one beneath it".into(),
         });
+        judge::tell(guest, call, &path, None, Some(Errno::EACCES));
         Err(Errno::EACCES)
     }
 }
@@ -196,11 +224,4 @@ impl Parent {
 /// A path for a report.
 pub(crate) fn shown(path: &Path) -> String {
     path.to_string_lossy().into_owned()
-}
-
-/// Opens `path` as an object (`O_PATH`), never through a magic link: those would be the supervisor's own.
-fn look(from: &OwnedFd, path: &[u8], flags: OFlag, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
-    let flags = flags | OFlag::O_PATH | OFlag::O_CLOEXEC;
-    let how = OpenHow::new().flags(flags).resolve(resolve | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    openat2(from, OsStr::from_bytes(path), how)
 }

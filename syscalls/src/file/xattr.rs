@@ -1,37 +1,284 @@
 //! `xattr(7)`: extended attributes. Those that carry privileges (`security.capability`, `trusted.*`) need capabilities that
 //! the guest has not got, in the user namespace that owns the file system; the kernel refuses them.
 
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd};
+
+use nix::errno::Errno;
+use nix::sys::stat::{SFlag, fstat};
+
+use super::judge::{self, Use};
+use super::named::{EMPTY_PATH, NO_FOLLOW, Named};
+use super::object::kind;
+use super::walk::in_directory;
+use crate::args::{DirFd, Fd, Flags, PathPtr, Size, UserPtr};
+use crate::guest::Guest;
+use crate::reply::{Answer, Reply};
+use crate::sys::{self, Bearer};
+
 crate::syscalls! {
     /// Sets an extended attribute of a file.
-    setxattr(path: PathPtr, name: UserPtr, value: UserPtr, size: Size, flags: Flags) File Default Allow;
+    setxattr(path: PathPtr, name: UserPtr, value: UserPtr, size: Size, flags: Flags) File Default Allow {
+        PathCalls => Emulate(setxattr),
+    };
     /// Sets an extended attribute of a file or link.
-    lsetxattr(path: PathPtr, name: UserPtr, value: UserPtr, size: Size, flags: Flags) File Default Allow;
+    lsetxattr(path: PathPtr, name: UserPtr, value: UserPtr, size: Size, flags: Flags) File Default Allow {
+        PathCalls => Emulate(lsetxattr),
+    };
     /// Sets an extended attribute of an open file.
-    fsetxattr(file: Fd, name: UserPtr, value: UserPtr, size: Size, flags: Flags) File Default Allow;
+    fsetxattr(file: Fd, name: UserPtr, value: UserPtr, size: Size, flags: Flags) File Default Allow {
+        PathRules => Emulate(fsetxattr),
+    };
     /// Sets an extended attribute of a file, relative to a directory.
-    setxattrat(dir: DirFd, path: PathPtr, flags: Flags, name: UserPtr, args: UserPtr, size: Size) File Compat Allow;
+    setxattrat(dir: DirFd, path: PathPtr, flags: Flags, name: UserPtr, args: UserPtr, size: Size) File Compat Allow {
+        PathCalls => Emulate(setxattrat),
+    };
     /// Reads an extended attribute of a file.
-    getxattr(path: PathPtr, name: UserPtr, value: UserPtr, size: Size) File Default Allow;
+    getxattr(path: PathPtr, name: UserPtr, value: UserPtr, size: Size) File Default Allow {
+        PathCalls => Emulate(getxattr),
+    };
     /// Reads an extended attribute of a file or link.
-    lgetxattr(path: PathPtr, name: UserPtr, value: UserPtr, size: Size) File Default Allow;
+    lgetxattr(path: PathPtr, name: UserPtr, value: UserPtr, size: Size) File Default Allow {
+        PathCalls => Emulate(lgetxattr),
+    };
     /// Reads an extended attribute of an open file.
     fgetxattr(file: Fd, name: UserPtr, value: UserPtr, size: Size) File Default Allow;
     /// Reads an extended attribute of a file, relative to a directory.
-    getxattrat(dir: DirFd, path: PathPtr, flags: Flags, name: UserPtr, args: UserPtr, size: Size) File Compat Allow;
+    getxattrat(dir: DirFd, path: PathPtr, flags: Flags, name: UserPtr, args: UserPtr, size: Size) File Compat Allow {
+        PathCalls => Emulate(getxattrat),
+    };
     /// Lists the extended attributes of a file.
-    listxattr(path: PathPtr, list: UserPtr, size: Size) File Default Allow;
+    listxattr(path: PathPtr, list: UserPtr, size: Size) File Default Allow {
+        PathCalls => Emulate(listxattr),
+    };
     /// Lists the extended attributes of a file or link.
-    llistxattr(path: PathPtr, list: UserPtr, size: Size) File Default Allow;
+    llistxattr(path: PathPtr, list: UserPtr, size: Size) File Default Allow {
+        PathCalls => Emulate(llistxattr),
+    };
     /// Lists the extended attributes of an open file.
     flistxattr(file: Fd, list: UserPtr, size: Size) File Compat Allow;
     /// Lists the extended attributes of a file, relative to a directory.
-    listxattrat(dir: DirFd, path: PathPtr, flags: Flags, list: UserPtr, size: Size) File Compat Allow;
+    listxattrat(dir: DirFd, path: PathPtr, flags: Flags, list: UserPtr, size: Size) File Compat Allow {
+        PathCalls => Emulate(listxattrat),
+    };
     /// Removes an extended attribute of a file.
-    removexattr(path: PathPtr, name: UserPtr) File Default Allow;
+    removexattr(path: PathPtr, name: UserPtr) File Default Allow {
+        PathCalls => Emulate(removexattr),
+    };
     /// Removes an extended attribute of a file or link.
-    lremovexattr(path: PathPtr, name: UserPtr) File Compat Allow;
+    lremovexattr(path: PathPtr, name: UserPtr) File Compat Allow {
+        PathCalls => Emulate(lremovexattr),
+    };
     /// Removes an extended attribute of an open file.
-    fremovexattr(file: Fd, name: UserPtr) File Compat Allow;
+    fremovexattr(file: Fd, name: UserPtr) File Compat Allow {
+        PathRules => Emulate(fremovexattr),
+    };
     /// Removes an extended attribute of a file, relative to a directory.
-    removexattrat(dir: DirFd, path: PathPtr, flags: Flags, name: UserPtr) File Compat Allow;
+    removexattrat(dir: DirFd, path: PathPtr, flags: Flags, name: UserPtr) File Compat Allow {
+        PathCalls => Emulate(removexattrat),
+    };
+}
+
+/// The longest name, `XATTR_NAME_MAX`.
+const LONGEST_NAME: usize = 255;
+/// The longest value, and the longest list of names: `XATTR_SIZE_MAX`, `XATTR_LIST_MAX`.
+const LONGEST: usize = 65536;
+/// `XATTR_CREATE` and `XATTR_REPLACE`.
+const KNOWN: u32 = 3;
+
+/// An attribute to be set: copied before the path is, as the kernel does.
+struct Setting {
+    name: CString,
+    value: Vec<u8>,
+    flags: u32,
+}
+
+impl Setting {
+    fn copy(guest: &dyn Guest, name: UserPtr, value: UserPtr, size: u64, flags: u32) -> Result<Self, Errno> {
+        if flags & !KNOWN != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let name = attribute_name(guest, name)?;
+        let size = usize::try_from(size).ok().filter(|size| *size <= LONGEST).ok_or(Errno::E2BIG)?;
+        let mut bytes = vec![0; size];
+        guest.read(value, &mut bytes)?;
+        Ok(Self { name, value: bytes, flags })
+    }
+
+    fn set(&self, guest: &dyn Guest, named: &Named) -> Answer {
+        on(guest, named, Use::Change, |bearer| sys::set_attribute(bearer, &self.name, &self.value, self.flags))?;
+        Ok(Reply::Return(0))
+    }
+}
+
+fn attribute_name(guest: &dyn Guest, at: UserPtr) -> Result<CString, Errno> {
+    match guest.read_path(PathPtr(at.0)) {
+        Ok(name) if (1..=LONGEST_NAME).contains(&name.as_bytes().len()) => Ok(name),
+        Ok(_) | Err(Errno::ENAMETOOLONG) => Err(Errno::ERANGE),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Acts on the object that a path names, or on the descriptor in place of one.
+fn on<T>(
+    guest: &dyn Guest,
+    named: &Named,
+    usage: Use,
+    act: impl Fn(Bearer) -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    let object = named.object(usage)?;
+    if !named.follows() && !named.is_descriptor() && kind(&fstat(&object)?) == SFlag::S_IFLNK {
+        let parent = named.parent()?;
+        let name = parent.as_given()?;
+        return in_directory(&parent.dir, || act(Bearer::Itself(&name)));
+    }
+    let entry = CString::new(object.as_raw_fd().to_string()).map_err(|_| Errno::EINVAL)?;
+    in_directory(&guest.descriptors()?, || act(Bearer::Followed(&entry)))
+}
+
+/// What the kernel tells, cut to the guest's buffer or, without one, only how long it is.
+fn told(guest: &dyn Guest, into: UserPtr, size: u64, ask: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Answer {
+    let room = usize::try_from(size).unwrap_or(LONGEST).min(LONGEST);
+    let mut bytes = vec![0; room];
+    let length = ask(&mut bytes)?;
+    if room > 0 {
+        guest.write(into, &bytes[..length.min(room)])?;
+    }
+    Ok(Reply::Return(i64::try_from(length).map_err(|_| Errno::EIO)?))
+}
+
+fn setxattr(guest: &dyn Guest, path: PathPtr, name: UserPtr, value: UserPtr, size: Size, flags: Flags) -> Answer {
+    let setting = Setting::copy(guest, name, value, size.0, flags.0)?;
+    setting.set(guest, &Named::copy(guest, "setxattr", DirFd::CWD, path)?)
+}
+
+fn lsetxattr(guest: &dyn Guest, path: PathPtr, name: UserPtr, value: UserPtr, size: Size, flags: Flags) -> Answer {
+    let setting = Setting::copy(guest, name, value, size.0, flags.0)?;
+    setting.set(guest, &Named::copy(guest, "lsetxattr", DirFd::CWD, path)?.itself())
+}
+
+fn fsetxattr(guest: &dyn Guest, file: Fd, name: UserPtr, value: UserPtr, size: Size, flags: Flags) -> Answer {
+    let file = guest.duplicate(file)?;
+    let setting = Setting::copy(guest, name, value, size.0, flags.0)?;
+    judge::object(guest, "fsetxattr", &file, Use::Change)?;
+    sys::set_attribute(Bearer::File(file.as_fd()), &setting.name, &setting.value, setting.flags)?;
+    Ok(Reply::Return(0))
+}
+
+fn setxattrat(
+    guest: &dyn Guest,
+    dir: DirFd,
+    path: PathPtr,
+    flags: Flags,
+    name: UserPtr,
+    args: UserPtr,
+    size: Size,
+) -> Answer {
+    let args = Arguments::copy(guest, args, size)?;
+    let setting = Setting::copy(guest, name, UserPtr(args.value), u64::from(args.size), args.flags)?;
+    setting.set(guest, &named_at(guest, "setxattrat", dir, path, flags)?)
+}
+
+fn getxattr(guest: &dyn Guest, path: PathPtr, name: UserPtr, value: UserPtr, size: Size) -> Answer {
+    let name = attribute_name(guest, name)?;
+    get(guest, &Named::copy(guest, "getxattr", DirFd::CWD, path)?, &name, value, size.0)
+}
+
+fn lgetxattr(guest: &dyn Guest, path: PathPtr, name: UserPtr, value: UserPtr, size: Size) -> Answer {
+    let name = attribute_name(guest, name)?;
+    get(guest, &Named::copy(guest, "lgetxattr", DirFd::CWD, path)?.itself(), &name, value, size.0)
+}
+
+fn getxattrat(
+    guest: &dyn Guest,
+    dir: DirFd,
+    path: PathPtr,
+    flags: Flags,
+    name: UserPtr,
+    args: UserPtr,
+    size: Size,
+) -> Answer {
+    let args = Arguments::copy(guest, args, size)?;
+    if args.flags != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let name = attribute_name(guest, name)?;
+    let named = named_at(guest, "getxattrat", dir, path, flags)?;
+    get(guest, &named, &name, UserPtr(args.value), u64::from(args.size))
+}
+
+fn get(guest: &dyn Guest, named: &Named, name: &CStr, value: UserPtr, size: u64) -> Answer {
+    on(guest, named, Use::Look, |bearer| told(guest, value, size, |into| sys::attribute(bearer, name, into)))
+}
+
+fn listxattr(guest: &dyn Guest, path: PathPtr, list: UserPtr, size: Size) -> Answer {
+    names(guest, &Named::copy(guest, "listxattr", DirFd::CWD, path)?, list, size)
+}
+
+fn llistxattr(guest: &dyn Guest, path: PathPtr, list: UserPtr, size: Size) -> Answer {
+    names(guest, &Named::copy(guest, "llistxattr", DirFd::CWD, path)?.itself(), list, size)
+}
+
+fn listxattrat(guest: &dyn Guest, dir: DirFd, path: PathPtr, flags: Flags, list: UserPtr, size: Size) -> Answer {
+    names(guest, &named_at(guest, "listxattrat", dir, path, flags)?, list, size)
+}
+
+fn names(guest: &dyn Guest, named: &Named, list: UserPtr, size: Size) -> Answer {
+    on(guest, named, Use::Look, |bearer| told(guest, list, size.0, |into| sys::attributes(bearer, into)))
+}
+
+fn removexattr(guest: &dyn Guest, path: PathPtr, name: UserPtr) -> Answer {
+    let name = attribute_name(guest, name)?;
+    remove(guest, &Named::copy(guest, "removexattr", DirFd::CWD, path)?, &name)
+}
+
+fn lremovexattr(guest: &dyn Guest, path: PathPtr, name: UserPtr) -> Answer {
+    let name = attribute_name(guest, name)?;
+    remove(guest, &Named::copy(guest, "lremovexattr", DirFd::CWD, path)?.itself(), &name)
+}
+
+fn fremovexattr(guest: &dyn Guest, file: Fd, name: UserPtr) -> Answer {
+    let file = guest.duplicate(file)?;
+    let name = attribute_name(guest, name)?;
+    judge::object(guest, "fremovexattr", &file, Use::Change)?;
+    sys::remove_attribute(Bearer::File(file.as_fd()), &name)?;
+    Ok(Reply::Return(0))
+}
+
+fn removexattrat(guest: &dyn Guest, dir: DirFd, path: PathPtr, flags: Flags, name: UserPtr) -> Answer {
+    let name = attribute_name(guest, name)?;
+    remove(guest, &named_at(guest, "removexattrat", dir, path, flags)?, &name)
+}
+
+fn remove(guest: &dyn Guest, named: &Named, name: &CStr) -> Answer {
+    on(guest, named, Use::Change, |bearer| sys::remove_attribute(bearer, name))?;
+    Ok(Reply::Return(0))
+}
+
+fn named_at<'g>(
+    guest: &'g dyn Guest,
+    call: &'static str,
+    dir: DirFd,
+    path: PathPtr,
+    flags: Flags,
+) -> Result<Named<'g>, Errno> {
+    Named::with_flags(guest, call, dir, path, flags, NO_FOLLOW | EMPTY_PATH)
+}
+
+/// `struct xattr_args` as its first version has it.
+struct Arguments {
+    value: u64,
+    size: u32,
+    flags: u32,
+}
+
+impl Arguments {
+    const LENGTH: usize = 16;
+
+    fn copy(guest: &dyn Guest, at: UserPtr, size: Size) -> Result<Self, Errno> {
+        let bytes = guest.read_struct(at, size, Self::LENGTH)?;
+        let word = |at: usize| u32::from_ne_bytes(std::array::from_fn(|index| bytes[at + index]));
+        let value = u64::from_ne_bytes(std::array::from_fn(|index| bytes[index]));
+        Ok(Self { value, size: word(8), flags: word(12) })
+    }
 }

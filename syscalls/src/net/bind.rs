@@ -5,11 +5,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{UnixAddr, bind as kernels_bind};
-use nix::unistd::{chdir, fchdir};
 
 use super::address::Address;
 use crate::args::{DirFd, Fd, SockLen, UserPtr};
-use crate::file::walk::{Parent, Umask, names_stay};
+use crate::file::walk::{Parent, Umask, in_directory, names_stay};
 use crate::guest::Guest;
 use crate::reply::{Answer, Reply};
 
@@ -17,7 +16,8 @@ crate::syscalls! {
     /// Gives a socket an address.
     /// Limit: while the policy hides names, `getsockname` of a socket file tells its last component only.
     bind(socket: Fd, address: UserPtr, length: SockLen) Network Default Allow {
-        ProtectedNames => EmulateSlow(bind),
+        PathCalls => Emulate(bind),
+        ProtectedNames => Emulate(bind),
     };
 }
 
@@ -39,16 +39,6 @@ fn bind_to_file(guest: &dyn Guest, socket: &OwnedFd, path: &[u8]) -> Result<(), 
         let name = parent.as_given()?;
         kernels_bind(socket.as_raw_fd(), &UnixAddr::new(name.as_c_str()).map_err(|_| Errno::EINVAL)?)
     })
-}
-
-/// Runs `act` with `dir` as this thread's working directory: there is no `bind` or `connect` relative to a descriptor.
-/// The threads of the sentry that may sleep have a working directory each (`unshare(CLONE_FS)`).
-pub(super) fn in_directory(dir: &OwnedFd, act: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
-    fchdir(dir)?;
-    let result = act();
-    // Not to keep a directory of the guest busy.
-    chdir("/")?;
-    result
 }
 
 #[cfg(test)]

@@ -16,9 +16,9 @@ use nix::sys::socket::{UnixAddr, connect as kernels_connect};
 use nix::sys::stat::{SFlag, fstat};
 
 use super::address::Address;
-use super::bind::in_directory;
 use crate::args::{DirFd, Fd, SockLen, UserPtr};
-use crate::file::walk::{Start, shown};
+use crate::file::judge::{self, Use};
+use crate::file::walk::{Start, in_directory, shown};
 use crate::guest::{Denial, Guest};
 use crate::reply::{Answer, Reply};
 use crate::waits;
@@ -30,7 +30,8 @@ crate::syscalls! {
     /// Limit: then it fails with `EAGAIN` when 48 calls that the sentry makes for others wait already.
     /// Limit: then a socket file counts as the sandbox's own if it was born after its start, also when a program outside bound it.
     connect(socket: Fd, address: UserPtr, length: SockLen) Network Default Observe(connect_seen) {
-        SocketGrants => EmulateSlow(connect),
+        PathCalls => Emulate(connect),
+        SocketGrants => Emulate(connect),
         HostNetwork => Allow,
     };
 }
@@ -48,6 +49,7 @@ fn connect(guest: &dyn Guest, socket: Fd, address: UserPtr, length: SockLen) -> 
         Address::Path(path) => connect_to_file(guest, &socket, path)?,
         _ => {
             tell(guest, "connect", &address);
+            guest.may_wait();
             let _place = waits::place().ok_or(Errno::EAGAIN)?;
             address.connect(&socket)?;
         }
@@ -67,7 +69,8 @@ pub(super) fn tell(guest: &dyn Guest, call: &'static str, address: &Address) {
 }
 
 fn connect_to_file(guest: &dyn Guest, socket: &OwnedFd, path: &[u8]) -> Result<(), Errno> {
-    let object = Start::of(guest, DirFd::CWD, path)?.object(OFlag::empty(), ResolveFlag::empty())?;
+    let object = Start::of(guest, DirFd::CWD, path)?.object(guest, OFlag::empty(), ResolveFlag::empty())?;
+    judge::object(guest, "connect", &object, Use::Change)?;
     if SFlag::from_bits_truncate(fstat(&object)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFSOCK {
         return Err(Errno::ECONNREFUSED);
     }
@@ -79,7 +82,9 @@ fn connect_to_file(guest: &dyn Guest, socket: &OwnedFd, path: &[u8]) -> Result<(
         return Err(Errno::EACCES);
     }
     // Also for a socket that does not wait now: the guest may change that while we connect.
+    guest.may_wait();
     let _place = waits::place().ok_or(Errno::EAGAIN)?;
+    guest.may_wait();
     // The object, not its name: another socket may have that name by now.
     in_directory(&guest.descriptors()?, || {
         kernels_connect(socket.as_raw_fd(), &UnixAddr::new(object.as_raw_fd().to_string().as_str())?)
