@@ -82,7 +82,11 @@ pub fn markdown() -> String {
         takes_a_path && full.reachable() && !matches!(full.word(), "emulate")
     });
     for call in walks {
-        page.push_str(&format!("- `{}` ({})\n", call.name, call.route_with(Surface::Compat, &[Feature::PathCalls]).word()));
+        page.push_str(&format!(
+            "- `{}` ({})\n",
+            call.name,
+            call.route_with(Surface::Compat, &[Feature::PathCalls]).word()
+        ));
     }
 
     for (family, title) in FAMILIES {

@@ -109,9 +109,9 @@ impl Pattern {
         let free = (1_u64 << (leading + 1)) - 1;
         let resting = |index: usize| self.parts.get(index) == Some(&Part::Any);
         // Beneath `a/**` everything is alike; what comes behind is reached from anywhere there.
-        let anywhere = (0..self.parts.len()).filter(|index| resting(*index)).fold(0, |set, index| {
-            set | (1 << index) | (1 << (index + 1))
-        });
+        let anywhere = (0..self.parts.len())
+            .filter(|index| resting(*index))
+            .fold(0, |set, index| set | (1 << index) | (1 << (index + 1)));
         found.is_on_the_way = found.next & !free & !anywhere != 0;
         found
     }

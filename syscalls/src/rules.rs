@@ -91,7 +91,10 @@ pub enum Standing {
 impl Rules {
     /// Whether any rule is about names, so that calls which make or move them must be judged.
     pub fn are_about_names(&self) -> bool {
-        !self.protected.is_empty() || !self.anchored.is_empty() || !self.paths.is_empty() || !self.virtual_files.is_empty()
+        !self.protected.is_empty()
+            || !self.anchored.is_empty()
+            || !self.paths.is_empty()
+            || !self.virtual_files.is_empty()
     }
 
     /// Whether uses of objects must be judged or told.
@@ -199,7 +202,8 @@ mod tests {
 
     #[test]
     fn a_socket_is_granted_by_name_or_by_birth() {
-        let rules = Rules { sockets: vec!["/w/s".into()], started: Some((100, 5)), judge_sockets: true, ..Rules::default() };
+        let rules =
+            Rules { sockets: vec!["/w/s".into()], started: Some((100, 5)), judge_sockets: true, ..Rules::default() };
         assert!(rules.may_connect(Path::new("/w/s"), None));
         assert!(rules.may_connect(Path::new("/w/own"), Some((100, 6))));
         for birth in [None, Some((100, 5)), Some((99, 999_999_999))] {
@@ -223,8 +227,12 @@ mod tests {
 
     #[test]
     fn the_nearest_rule_decides_in_any_order() {
-        let mut list =
-            vec![("/**/.env*", Effect::Hide), ("/w/.env.example", Effect::Read), ("/w/*.d", Effect::Deny), ("/w/a.d/x", Effect::Write)];
+        let mut list = vec![
+            ("/**/.env*", Effect::Hide),
+            ("/w/.env.example", Effect::Read),
+            ("/w/*.d", Effect::Deny),
+            ("/w/a.d/x", Effect::Write),
+        ];
         for _ in 0..list.len() {
             let rules = rules(&list);
             let effect = |path: &str| rules.decides(Path::new(path)).and_then(|rule| rule.effect);

@@ -124,7 +124,15 @@ fn supervise<P: Platform>(
 
     let own_proc = proc.try_clone().map_err(|_| Failure::new("hold the private /proc", Errno::last()))?;
     let mut watch = Watch::new(own_proc, orders.watched);
-    let shared = Arc::new(Shared { platform, dispatch: orders.dispatch, rules: orders.rules, proc, descriptors, denials, audit });
+    let shared = Arc::new(Shared {
+        platform,
+        dispatch: orders.dispatch,
+        rules: orders.rules,
+        proc,
+        descriptors,
+        denials,
+        audit,
+    });
     pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;
 
     let mut told = Told::default();

@@ -69,7 +69,8 @@ pub const ALWAYS: &[&str] = &[
 
 /// Needed when names are protected: the calls that make and move names are done by the supervisor.
 /// The C library turns a `renameat2` without flags into a `renameat`.
-pub const FOR_NAMES: &[&str] = &["bind", "linkat", "mkdirat", "mknodat", "renameat", "renameat2", "symlinkat", "unlinkat"];
+pub const FOR_NAMES: &[&str] =
+    &["bind", "linkat", "mkdirat", "mknodat", "renameat", "renameat2", "symlinkat", "unlinkat"];
 
 /// Needed when every path goes through the supervisor: what changes an object's metadata, and what tells about it.
 pub const FOR_PATHS: &[&str] = &[

@@ -5,7 +5,9 @@
 use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
-use nix::sys::stat::{FchmodatFlags, Mode as Permissions, SFlag, fchmod as kernels_fchmod, fchmodat as kernels_fchmodat, fstat};
+use nix::sys::stat::{
+    FchmodatFlags, Mode as Permissions, SFlag, fchmod as kernels_fchmod, fchmodat as kernels_fchmodat, fstat,
+};
 
 use super::SET_ID;
 use super::judge::{self, Use};

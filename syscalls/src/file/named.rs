@@ -128,7 +128,8 @@ impl<'g> Named<'g> {
         {
             return file.contents.try_clone().map_err(|_| Errno::EMFILE);
         }
-        let path = path.unwrap_or_else(|_| std::path::PathBuf::from(std::ffi::OsStr::new(&*self.path.to_string_lossy())));
+        let path =
+            path.unwrap_or_else(|_| std::path::PathBuf::from(std::ffi::OsStr::new(&*self.path.to_string_lossy())));
         if rules.trace {
             let remedy = "not in the view".into();
             self.guest.record(Denial { call: self.call, what: shown(&path), remedy });

@@ -12,9 +12,9 @@ use nix::fcntl::{AT_FDCWD, OFlag, ResolveFlag, openat, readlinkat};
 use nix::libc;
 use nix::sys::stat::{Mode as Permissions, SFlag, fstat};
 
-use super::object::{self, Otherwise};
 use super::judge::{self, Use};
 use super::named::Named;
+use super::object::{self, Otherwise};
 use super::trace::looked_up;
 use super::walk::{MAX_LINKS, Parent, Start, Umask, names_stay};
 use super::{CREATES, SET_ID, TEMPORARY};

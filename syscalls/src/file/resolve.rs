@@ -71,12 +71,7 @@ pub(crate) fn look(
 }
 
 /// The kernel's walk, never through a magic link.
-fn kernels_walk(
-    from: Option<BorrowedFd>,
-    path: &[u8],
-    flags: OFlag,
-    resolve: ResolveFlag,
-) -> Result<OwnedFd, Errno> {
+fn kernels_walk(from: Option<BorrowedFd>, path: &[u8], flags: OFlag, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
     let flags = flags | OFlag::O_PATH | OFlag::O_CLOEXEC;
     let how = OpenHow::new().flags(flags).resolve(resolve | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     openat2(from.unwrap_or(AT_FDCWD), OsStr::from_bytes(path), how)
@@ -178,7 +173,8 @@ impl ByHand<'_> {
         if !in_proc {
             // In a sticky directory the kernel may refuse to follow another's link (protected_symlinks in proc(5)).
             if fstat(dir)?.st_mode & Mode::S_ISVTX.bits() != 0
-                && kernels_walk(Some(dir.as_fd()), name, OFlag::empty(), ResolveFlag::empty()).err() == Some(Errno::EACCES)
+                && kernels_walk(Some(dir.as_fd()), name, OFlag::empty(), ResolveFlag::empty()).err()
+                    == Some(Errno::EACCES)
             {
                 return Err(Errno::EACCES);
             }
@@ -318,12 +314,17 @@ mod tests {
 
     #[test]
     fn only_the_callers_own_descriptors_are_recognised() {
-        let seen = |path: &str| own_descriptor(path.as_bytes(), 7, 8).map(|(number, used)| (number, &path[used..]));
+        let seen = |path: &str| {
+            let (number, used) = own_descriptor(path.as_bytes(), 7, 8)?;
+            Some((number, path[used..].to_owned()))
+        };
         for path in ["self/fd/3", "thread-self/fd/3", "7/fd/3", "/self/./fd//3", "self/task/8/fd/3", "7/task/8/fd/3"] {
-            assert_eq!(seen(path), Some((3, "")), "{path}");
+            assert_eq!(seen(path), Some((3, String::new())), "{path}");
         }
-        assert_eq!(seen("self/fd/3/x"), Some((3, "/x")));
-        for path in ["8/fd/3", "self/task/9/fd/3", "self/fd", "self/fd/03", "self/fd/+3", "self/fd/-1", "self/../self/fd/3"] {
+        assert_eq!(seen("self/fd/3/x"), Some((3, "/x".to_owned())));
+        for path in
+            ["8/fd/3", "self/task/9/fd/3", "self/fd", "self/fd/03", "self/fd/+3", "self/fd/-1", "self/../self/fd/3"]
+        {
             assert_eq!(seen(path), None, "{path}");
         }
         assert_eq!(seen("self/fd/99999999999"), None);

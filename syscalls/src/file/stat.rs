@@ -142,14 +142,7 @@ fn faccessat2(guest: &dyn Guest, dir: DirFd, path: PathPtr, mode: Mode, flags: F
     may_access(guest, "faccessat2", dir, path, mode, flags)
 }
 
-fn may_access(
-    guest: &dyn Guest,
-    call: &'static str,
-    dir: DirFd,
-    path: PathPtr,
-    mode: Mode,
-    flags: Flags,
-) -> Answer {
+fn may_access(guest: &dyn Guest, call: &'static str, dir: DirFd, path: PathPtr, mode: Mode, flags: Flags) -> Answer {
     const EFFECTIVE: u32 = libc::AT_EACCESS.cast_unsigned();
     if mode.0 & !7 != 0 {
         return Err(Errno::EINVAL);

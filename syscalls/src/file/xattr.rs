@@ -120,12 +120,7 @@ fn attribute_name(guest: &dyn Guest, at: UserPtr) -> Result<CString, Errno> {
 }
 
 /// Acts on the object that a path names, or on the descriptor in place of one.
-fn on<T>(
-    guest: &dyn Guest,
-    named: &Named,
-    usage: Use,
-    act: impl Fn(Bearer) -> Result<T, Errno>,
-) -> Result<T, Errno> {
+fn on<T>(guest: &dyn Guest, named: &Named, usage: Use, act: impl Fn(Bearer) -> Result<T, Errno>) -> Result<T, Errno> {
     let object = named.object(usage)?;
     if !named.follows() && !named.is_descriptor() && kind(&fstat(&object)?) == SFlag::S_IFLNK {
         let parent = named.parent()?;
