@@ -39,6 +39,8 @@ pub enum Source {
         /// Bytes.
         size: u64,
     },
+    /// A read-only file of the sandbox's own memory, with this in it.
+    Text(Vec<u8>),
     /// An empty object without any permission that covers what is there.
     Cover,
 }

@@ -123,7 +123,7 @@ pub fn describe(call: &Syscall) -> String {
         fact("", &format!("otherwise: {}", verdict_name(call.route.otherwise)));
     }
     for (feature, route) in call.special {
-        fact("", &format!("{} with {}", route_name(route), feature_name(*feature)));
+        fact("", &format!("{} with {}", route_name(route), self::feature(*feature)));
     }
     if call.route.reachable() {
         fact("surface", &format!("{} and larger; smaller ones: errno ENOSYS", surface_name(call.surface)));
@@ -151,7 +151,7 @@ fn number(call: &Syscall, arch: Arch) -> String {
 fn notes(call: &Syscall) -> String {
     let mut notes = call.summary();
     for (feature, route) in call.special {
-        notes.push_str(&format!(" With {}: {}.", feature_name(*feature), route_name(route)));
+        notes.push_str(&format!(" With {}: {}.", self::feature(*feature), route_name(route)));
     }
     for limit in call.limits() {
         notes.push_str(&format!(" *Limit: {limit}*"));
@@ -167,10 +167,12 @@ fn surface_name(surface: Surface) -> &'static str {
     }
 }
 
-fn feature_name(feature: Feature) -> &'static str {
+/// What brings a feature about, in the words of the page.
+pub fn feature(feature: Feature) -> &'static str {
     match feature {
         Feature::HostNetwork => "`--net all`",
         Feature::ProtectedNames => "names that must not be created",
+        Feature::AnchoredNames => "directories that must stay where they are",
         Feature::PathCalls => "`--interpose full` or a rule about a pattern",
         Feature::HiddenNames => "a hidden pattern",
         Feature::PathRules => "a rule about a pattern",

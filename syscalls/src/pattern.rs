@@ -65,8 +65,7 @@ impl Pattern {
                         parts.push(Part::Any);
                     }
                 }
-                Component::Normal(name) if is_pattern(name) => parts.push(Part::Glob(tokens(name.as_bytes())?)),
-                Component::Normal(name) => parts.push(Part::Name(name.as_bytes().to_vec())),
+                Component::Normal(name) => parts.push(part(name.as_bytes())?),
                 Component::CurDir | Component::ParentDir | Component::Prefix(_) => {
                     return Err("a pattern has no `..` in it");
                 }
@@ -84,6 +83,31 @@ impl Pattern {
     /// Whether it is a plain path, without wildcards.
     pub fn is_exact(&self) -> bool {
         self.parts.iter().all(|part| matches!(part, Part::Name(_)))
+    }
+
+    /// Whether nothing could ever fail to match it.
+    pub fn matches_everything(&self) -> bool {
+        let any = |part: &Part| *part == Part::Any || matches!(part, Part::Glob(tokens) if *tokens == [Token::Many]);
+        self.parts.iter().all(any)
+    }
+
+    /// The names it begins with, before the first wildcard, as a path: whatever it matches lies beneath that.
+    pub fn base(&self) -> std::path::PathBuf {
+        let named = self.parts.iter().map_while(|part| match part {
+            Part::Name(name) => Some(OsStr::from_bytes(name)),
+            Part::Any | Part::Glob(_) => None,
+        });
+        let last = if self.is_exact() { self.parts.len() - 1 } else { self.parts.len() };
+        std::iter::once(OsStr::new("/")).chain(named.take(last)).collect()
+    }
+
+    /// The one path it matches, if there are no wildcards in it.
+    pub fn exact(&self) -> Option<std::path::PathBuf> {
+        let names = self.parts.iter().map(|part| match part {
+            Part::Name(name) => Some(OsStr::from_bytes(name)),
+            Part::Any | Part::Glob(_) => None,
+        });
+        std::iter::once(Some(OsStr::new("/"))).chain(names).collect()
     }
 
     /// What it says of `path`, which is absolute and without `..`.
@@ -143,6 +167,13 @@ impl Pattern {
         }
         self.skip_any(next)
     }
+}
+
+/// A component; one whose wildcards are all escaped is a plain name.
+fn part(name: &[u8]) -> Result<Part, &'static str> {
+    let tokens = tokens(name)?;
+    let plain = tokens.iter().map(|token| if let Token::Byte(byte) = token { Some(*byte) } else { None });
+    Ok(plain.collect::<Option<Vec<u8>>>().map_or(Part::Glob(tokens), Part::Name))
 }
 
 fn tokens(name: &[u8]) -> Result<Vec<Token>, &'static str> {
@@ -307,6 +338,13 @@ mod tests {
         for text in ["/**", "/", "/**/**", "/a/../b*", "/a/[b", "/a*\\"] {
             assert!(Pattern::new(Path::new(text)).is_err(), "{text}");
         }
+        assert!(pattern("/**/*").matches_everything() && !pattern("/a/**").matches_everything());
+        assert_eq!(pattern("/a/b*/c").base(), Path::new("/a"));
+        assert_eq!(pattern("/a/b").base(), Path::new("/a"));
+        assert_eq!(pattern("/**/b").base(), Path::new("/"));
+        assert!(
+            pattern("/a/\\*").is_exact() && depth("/a/\\*", "/a/*") == Some(2) && depth("/a/\\*", "/a/b").is_none()
+        );
         assert!(pattern("/a/b").is_exact() && !pattern("/a/*").is_exact());
     }
 }

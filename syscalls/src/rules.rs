@@ -24,6 +24,8 @@ pub struct Rules {
     pub virtual_files: Vec<VirtualFile>,
     /// Where patterns that do not say where they begin do not reach: the system's own directories and the kernel's.
     pub system: Vec<PathBuf>,
+    /// What was granted in those, where patterns do reach.
+    pub granted: Vec<PathBuf>,
     /// Whether a connection to a socket file is judged: there are grants that may hold sockets of the host.
     pub judge_sockets: bool,
     /// Sockets that were granted as such: a `connect` to them is let through.
@@ -35,6 +37,8 @@ pub struct Rules {
     pub host_network: bool,
     /// Every decision about a path goes to the audit log.
     pub audit: bool,
+    /// Refusals do, whatever path they are about.
+    pub log_refusals: bool,
     /// Paths that are looked up in vain are told.
     pub trace: bool,
 }
@@ -91,15 +95,17 @@ pub enum Standing {
 impl Rules {
     /// Whether any rule is about names, so that calls which make or move them must be judged.
     pub fn are_about_names(&self) -> bool {
-        !self.protected.is_empty()
-            || !self.anchored.is_empty()
-            || !self.paths.is_empty()
-            || !self.virtual_files.is_empty()
+        !self.protected.is_empty() || !self.paths.is_empty() || !self.virtual_files.is_empty()
+    }
+
+    /// Whether some directory has to stay where it is, so that calls which move names must be judged.
+    pub fn are_about_moves(&self) -> bool {
+        self.are_about_names() || !self.anchored.is_empty()
     }
 
     /// Whether uses of objects must be judged or told.
     pub fn are_about_objects(&self) -> bool {
-        !self.paths.is_empty() || self.audit
+        !self.paths.is_empty() || self.audit || self.log_refusals
     }
 
     /// Whether directories show fewer or more names than they have.
@@ -155,7 +161,8 @@ impl Rules {
     }
 
     fn find(&self, rule: &PathRule, path: &Path) -> Match {
-        if !rule.anchored && self.system.iter().any(|system| path.starts_with(system)) {
+        let within = |directories: &[PathBuf]| directories.iter().any(|directory| path.starts_with(directory));
+        if !rule.anchored && within(&self.system) && !within(&self.granted) {
             return Match::default();
         }
         rule.pattern.find(path)

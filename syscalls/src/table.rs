@@ -55,6 +55,8 @@ pub enum Feature {
     HostNetwork,
     /// Names that must not be created: every call that makes or moves a name is emulated.
     ProtectedNames,
+    /// Some directories must stay where they are: every call that moves a name is emulated.
+    AnchoredNames,
     /// Every call that takes a path is emulated: some rule about paths cannot be a mount, or the user asked for it.
     PathCalls,
     /// Some names are left out of, or added to, what a directory lists.
@@ -73,9 +75,10 @@ pub enum Feature {
 
 impl Feature {
     /// Every feature, in the order in which rows are asked.
-    pub const ALL: [Feature; 9] = [
+    pub const ALL: [Feature; 10] = [
         Self::HostNetwork,
         Self::ProtectedNames,
+        Self::AnchoredNames,
         Self::PathCalls,
         Self::HiddenNames,
         Self::PathRules,

@@ -13,6 +13,7 @@ use crate::policy::Policy;
 mod bubblewrap;
 pub mod completions;
 pub mod doctor;
+pub mod explain;
 pub mod man;
 mod mistake;
 pub mod options;
@@ -57,6 +58,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(Box<options::Run>),
+    Explain(Box<explain::Explain>),
     Doctor(doctor::Doctor),
     Syscalls(syscalls::Syscalls),
     Completions(completions::Completions),
@@ -101,6 +103,7 @@ fn act(args: Vec<OsString>, out: &mut dyn Write, run: impl FnOnce(Policy) -> u8)
     };
     match cli.verb {
         Verb::Run(options) => Ok(run(run::policy(*options, &crate::host::user_facts()?)?)),
+        Verb::Explain(explain) => explain.run(out),
         Verb::Doctor(doctor) => doctor.run(out),
         Verb::Syscalls(syscalls) => syscalls.run(out),
         Verb::Completions(completions) => completions.run(out),

@@ -11,8 +11,9 @@ use crate::policy::{CowStore, Interpose, Net};
 
 const EXAMPLES: &str = "\
 A path appears under its own name. Rules do not depend on their order: the longest path wins, and
-for the same path hide beats write beats cow beats read. Options win over the policy file, the
-policy file over the profile.
+for the same path hide beats deny beats write beats cow beats read. A pattern without a slash, or
+one that begins with **/, holds in every directory but the system's. Options win over the policy
+file, the policy file over the profile. 'sentry explain' tells who enforces each rule.
 
 Examples:
   sentry run -- ./configure
@@ -42,9 +43,18 @@ pub struct Run {
     /// Make an empty private directory
     #[arg(long, value_name = "PATH[:SIZE]", help_heading = "Files")]
     pub tmpfs: Vec<OsString>,
-    /// Hide a path, also if it does not exist yet
-    #[arg(long, value_name = "PATH", help_heading = "Files")]
+    /// Hide a path or what matches a pattern such as '**/.env*', also if it does not exist yet
+    #[arg(long, value_name = "PATTERN", help_heading = "Files")]
     pub hide: Vec<PathBuf>,
+    /// Let it see that a path is there, and not use it
+    #[arg(long, value_name = "PATTERN", help_heading = "Files")]
+    pub deny: Vec<PathBuf>,
+    /// Give a file this text, or the contents of a file of this host
+    #[arg(long, value_name = "PATH=TEXT|FILE", help_heading = "Files")]
+    pub file: Vec<OsString>,
+    /// Show a file of this host in the place of another, read-only
+    #[arg(long, value_name = "PATH=HOST", help_heading = "Files")]
+    pub redirect: Vec<OsString>,
     /// Take the system directories from another root
     #[arg(long, value_name = "DIR", help_heading = "Files")]
     pub root: Option<PathBuf>,
@@ -97,6 +107,9 @@ pub struct Run {
     /// Write a report in the format of isolate
     #[arg(long, value_name = "FILE", help_heading = "Reports")]
     pub meta: Option<PathBuf>,
+    /// Log only what is done with these paths, and what is refused
+    #[arg(long, value_name = "PATTERN", help_heading = "Reports")]
+    pub log: Vec<PathBuf>,
     /// Log every decision about a path, a line of JSON each
     #[arg(long, value_name = "FILE", help_heading = "Reports")]
     pub audit: Option<PathBuf>,

@@ -7,7 +7,8 @@ use std::path::Path;
 use super::options::Run;
 use crate::policy::file::Reader;
 use crate::policy::layer::Layer;
-use crate::policy::path::{absolute, check_bytes, check_exact, inside, shown};
+use crate::policy::path::{absolute, check_bytes, inside, shown};
+use crate::policy::rule::{Kind, MadeFile};
 use crate::policy::view::{self, Facts, Source, View};
 use crate::policy::{Access, Environment, Error, Grant, Policy, Scratch, Sink, environment, profile};
 
@@ -58,12 +59,24 @@ fn layer(options: Run, facts: &Facts) -> Result<Layer, Error> {
         environment: Environment { inherit_all: options.env_all, ..Environment::default() },
         ..Layer::default()
     };
-    let paths = [(&options.read, Access::Read), (&options.write, Access::Write), (&options.cow, Access::Cow)];
-    for (paths, access) in paths {
+    let rules = [
+        (&options.read, Kind::Read),
+        (&options.write, Kind::Write),
+        (&options.cow, Kind::Cow),
+        (&options.deny, Kind::Deny),
+        (&options.hide, Kind::Hide),
+        (&options.log, Kind::Log),
+    ];
+    for (paths, kind) in rules {
         for path in paths {
-            check_bytes(path.as_os_str())?;
-            layer.grants.push(Grant::same(here(path), access)?);
+            layer.rule(kind, &facts.cwd, &facts.home, path)?;
         }
+    }
+    for file in &options.file {
+        layer.made.push(MadeFile::parse(file, &facts.cwd, &facts.home)?);
+    }
+    for redirect in &options.redirect {
+        layer.made.push(MadeFile::redirect(redirect, &facts.cwd, &facts.home)?);
     }
     for volume in &options.volume {
         let volume = Grant::volume(volume)?;
@@ -73,11 +86,6 @@ fn layer(options: Run, facts: &Facts) -> Result<Layer, Error> {
         let (path, size) = Scratch::split(tmpfs)?;
         check_bytes(path.as_os_str())?;
         layer.scratch.push(Scratch { inside: inside(&facts.cwd, &path)?, size });
-    }
-    for path in &options.hide {
-        check_exact(path)?;
-        check_bytes(path.as_os_str())?;
-        layer.hide.push(inside(&facts.cwd, path)?);
     }
     for variable in &options.env {
         let bytes = variable.as_bytes();

@@ -39,13 +39,15 @@ impl Syscalls {
         };
         match table::find(name) {
             Some(call) => out.write_all(page::describe(call).as_bytes())?,
-            None => {
-                let message = format!("Linux has no system call '{name}' that this version knows");
-                return Err(Error::new(message, similar(name)).into());
-            }
+            None => return Err(unknown(name).into()),
         }
         Ok(0)
     }
+}
+
+/// Says that there is no call of this name.
+pub(super) fn unknown(name: &str) -> Error {
+    Error::new(format!("Linux has no system call '{name}' that this version knows"), similar(name))
 }
 
 /// The calls that `name` may have meant.

@@ -7,12 +7,15 @@ mod audit;
 pub mod cgroup;
 mod idmap;
 pub mod limits;
+mod made;
+pub mod placed;
 mod profile;
+mod rules;
 mod standard;
 pub mod store;
 mod system;
 mod terminal;
-mod view;
+pub mod view;
 mod wait;
 
 use std::ffi::{CString, OsStr, OsString};
@@ -30,6 +33,7 @@ use syscalls::filter::{compile, compile_list};
 use syscalls::table::{Feature, Routes, Surface, Verdict};
 
 use crate::platform::Platform;
+use crate::policy::view::Facts;
 use crate::policy::{Interpose, Net, Policy, Sink, environment};
 use crate::report::{Cause, ChangedFile, Report};
 use crate::supervise::{Orders, own_calls};
@@ -83,6 +87,17 @@ fn hint(policy: &Policy, failure: &Failure) -> String {
     }
 }
 
+/// What a policy comes down to on this host, without building it: which layer enforces which rule, and what the table
+/// becomes by it.
+pub fn weigh(policy: &Policy, facts: &Facts) -> Result<(view::Arranged, Vec<Feature>), Failure> {
+    let identity = identity();
+    // Layers on disk are made when a sandbox is.
+    let policy = Policy { cow_store: crate::policy::CowStore::Memory, ..policy.clone() };
+    let arranged = view::arrange(&policy, facts, &identity, &mut idmap::IdMaps::new(identity))?;
+    let features = features(&policy, &arranged.rules, arranged.host_directories, false);
+    Ok((arranged, features))
+}
+
 fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) -> Result<(), Failure> {
     if (getuid(), getgid()) != (geteuid(), getegid()) {
         return Err(Failure::check_text("sentry must not be installed set-user-id or set-group-id; remove those bits"));
@@ -110,7 +125,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         let mut terminal = terminal::Terminal::new(standard.stdio);
 
         let log = policy.audit.as_deref().map(audit::Log::create).transpose()?;
-        let features = features(policy, &arranged.rules, arranged.host_directories, &decided);
+        let features = features(policy, &arranged.rules, arranged.host_directories, decided.cpus.is_some());
         let routes = Routes::new(Arch::native(), policy.surface, &features);
         let home = facts.guest_home().to_owned();
         let variables = variables(policy, &identity, &home)?;
@@ -136,7 +151,8 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         rules.host_network = policy.net == Net::All;
         rules.judge_sockets = arranged.host_directories;
         rules.trace = policy.trace_denied;
-        rules.audit = policy.audit.is_some();
+        rules.log_refusals = policy.audit.is_some();
+        rules.audit = policy.audit.is_some() && !policy.patterns.iter().any(|rule| rule.log);
         let orders = wait::Once::new(Orders { dispatch: Dispatch::new(&routes), rules, watched: decided.watched });
         let launched = wait::launch::<P>(&plan, &orders, decided.cgroup.as_ref())?;
         // Ends of pipes that only the guest may hold, and mounts that are attached by now.
@@ -182,12 +198,7 @@ fn identity() -> Identity {
 }
 
 /// Which parts of the table this policy changes.
-fn features(
-    policy: &Policy,
-    rules: &syscalls::rules::Rules,
-    host_directories: bool,
-    decided: &limits::Decided,
-) -> Vec<Feature> {
+fn features(policy: &Policy, rules: &syscalls::rules::Rules, host_directories: bool, pinned: bool) -> Vec<Feature> {
     let mut features = Vec::new();
     let mut add = |wanted: bool, feature| {
         if wanted {
@@ -199,13 +210,14 @@ fn features(
         || !rules.paths.is_empty()
         || !rules.virtual_files.is_empty();
     add(rules.are_about_names(), Feature::ProtectedNames);
+    add(rules.are_about_moves(), Feature::AnchoredNames);
     add(every_path, Feature::PathCalls);
     add(rules.change_listings(), Feature::HiddenNames);
     add(rules.are_about_changes(), Feature::PathRules);
     add(host_directories, Feature::SocketGrants);
     add(policy.net == Net::All, Feature::HostNetwork);
     add(policy.trace_denied, Feature::TracePaths);
-    add(decided.cpus.is_some(), Feature::PinnedCpus);
+    add(pinned, Feature::PinnedCpus);
     add(!policy.tracing_inside, Feature::NoTracing);
     features
 }
@@ -227,7 +239,7 @@ fn filter(policy: &Policy, features: &[Feature], routes: &Routes) -> Vec<syscall
 fn supervisor_filter(features: &[Feature]) -> Vec<syscalls::filter::Instruction> {
     let mut calls = own_calls::ALWAYS.to_vec();
     let any = |wanted: &[Feature]| features.iter().any(|feature| wanted.contains(feature));
-    if any(&[Feature::ProtectedNames, Feature::PathCalls]) {
+    if any(&[Feature::ProtectedNames, Feature::AnchoredNames, Feature::PathCalls]) {
         calls.extend(own_calls::FOR_NAMES);
     }
     if any(&[Feature::PathCalls]) {

@@ -14,6 +14,7 @@ use shim::plan::{Identity, Place, Source, Store as Layers, View};
 use syscalls::rules::Rules;
 
 use super::idmap::IdMaps;
+use super::placed::{Layer, Placed};
 use super::store::Store;
 use super::system;
 use crate::policy::view::{self as arranged, Entry, Facts};
@@ -47,6 +48,8 @@ pub struct Arranged {
     pub store: Option<Store>,
     /// What the user should know.
     pub notes: Vec<String>,
+    /// Which layer enforces each rule.
+    pub placed: Vec<Placed>,
 }
 
 /// A path of the view without its leading slash.
@@ -55,7 +58,7 @@ pub fn inside(path: &Path) -> Result<CString, Failure> {
     whole(relative)
 }
 
-fn whole(path: &Path) -> Result<CString, Failure> {
+pub(super) fn whole(path: &Path) -> Result<CString, Failure> {
     CString::new(path.as_os_str().as_bytes())
         .map_err(|_| Failure::check(format!("use the name {}", path.display())).remedy("it has a NUL byte in it"))
 }
@@ -67,20 +70,20 @@ pub fn text(view: &mut View, path: &Path, content: Vec<u8>) -> Result<(), Failur
 }
 
 /// A host object as it was when the grant was resolved.
-struct Resolved {
-    path: PathBuf,
-    stat: FileStat,
-    object: OwnedFd,
+pub(super) struct Resolved {
+    pub(super) path: PathBuf,
+    pub(super) stat: FileStat,
+    pub(super) object: OwnedFd,
 }
 
 impl Resolved {
-    fn is_directory(&self) -> bool {
+    pub(super) fn is_directory(&self) -> bool {
         self.stat.st_mode & libc::S_IFMT == libc::S_IFDIR
     }
 }
 
 /// Opens `path` once, following links, and asks the kernel what its real name is.
-fn resolve(path: &Path, option: &str) -> Result<Resolved, Failure> {
+pub(super) fn resolve(path: &Path, option: &str) -> Result<Resolved, Failure> {
     let step = || format!("open {} ({option})", path.display());
     let missing = |failure: Failure| {
         if failure.errno == Errno::ENOENT as i32 {
@@ -123,6 +126,7 @@ pub fn arrange(policy: &Policy, facts: &Facts, identity: &Identity, ids: &mut Id
         cow: Vec::new(),
         store: None,
         notes: arranged.notes,
+        placed: Vec::new(),
     };
     let writable = writable_grants(&arranged.entries);
     {
@@ -131,6 +135,7 @@ pub fn arrange(policy: &Policy, facts: &Facts, identity: &Identity, ids: &mut Id
         for entry in &arranged.entries {
             builder.add(entry)?;
         }
+        builder.path_rules()?;
     }
     // Parents first: what lies beneath a place is mounted on top of it.
     result.view.places.sort_by(|one, other| components(&one.inside).cmp(components(&other.inside)));
@@ -165,7 +170,7 @@ fn private(path: &str, mode: u32) -> Result<Place, Failure> {
 
 /// A grant as a mount source. By root it is id-mapped: what its owner may do, the guest may, and new files are the
 /// owner's.
-fn source(resolved: &Resolved, option: &str, writable: bool, ids: &mut IdMaps) -> Result<Source, Failure> {
+pub(super) fn source(resolved: &Resolved, option: &str, writable: bool, ids: &mut IdMaps) -> Result<Source, Failure> {
     if let Some(mount) = ids.mount(resolved.object.as_fd(), &resolved.stat, option, writable)? {
         return Ok(Source::Detached(mount));
     }
@@ -181,18 +186,18 @@ fn writable_grants(entries: &[Entry]) -> HashSet<&Path> {
     writable.map(|entry| entry.inside.as_path()).collect()
 }
 
-struct Builder<'a> {
-    writable: HashSet<&'a Path>,
-    policy: &'a Policy,
+pub(super) struct Builder<'a> {
+    pub(super) writable: HashSet<&'a Path>,
+    pub(super) policy: &'a Policy,
     facts: &'a Facts,
     identity: &'a Identity,
-    ids: &'a mut IdMaps,
+    pub(super) ids: &'a mut IdMaps,
     size: u64,
-    entries: &'a [Entry],
-    result: &'a mut Arranged,
+    pub(super) entries: &'a [Entry],
+    pub(super) result: &'a mut Arranged,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
     fn add(&mut self, entry: &Entry) -> Result<(), Failure> {
         let option = entry.option();
         match &entry.source {
@@ -211,11 +216,17 @@ impl Builder<'_> {
                 };
                 self.grant(entry, &resolved, *access, option)
             }
-            arranged::Source::Hidden => self.hide(&entry.inside, option),
+            arranged::Source::Made(made) => self.make(made, option),
+            arranged::Source::Denied | arranged::Source::Hidden => self.keep_away(&entry.inside, option),
         }
     }
 
-    fn place(
+    /// Notes where a rule went.
+    pub(super) fn note(&mut self, rule: &str, layer: Layer, remark: &'static str) {
+        self.result.placed.push(Placed { rule: rule.to_owned(), layer, remark });
+    }
+
+    pub(super) fn place(
         &mut self,
         at: &Path,
         source: Source,
@@ -223,17 +234,27 @@ impl Builder<'_> {
         optional: bool,
         origin: String,
     ) -> Result<(), Failure> {
-        self.anchor(at);
+        if self.anchor(at) {
+            self.note(&origin, Layer::Moves, "the directories that lead to it stay where they are");
+        } else {
+            let remark = match source {
+                Source::Cover => "covered by an empty object without permissions",
+                Source::Overlay { .. } => "an overlay; changes go to a copy",
+                _ => "",
+            };
+            self.note(&origin, Layer::View, remark);
+        }
         self.result.view.places.push(Place { inside: inside(at)?, source, writable, optional, origin });
         Ok(())
     }
 
-    /// What is mounted inside a writable grant would move with the directories that lead to it, and free its name.
-    fn anchor(&mut self, at: &Path) {
+    /// What is mounted inside a writable grant would move with the directories that lead to it, and free its name. True
+    /// if there are any.
+    fn anchor(&mut self, at: &Path) -> bool {
         let above = || at.ancestors().skip(1);
-        if let Some(depth) = above().position(|directory| self.writable.contains(directory)) {
-            self.result.rules.anchored.extend(above().take(depth).map(Path::to_owned));
-        }
+        let Some(depth) = above().position(|directory| self.writable.contains(directory)) else { return false };
+        self.result.rules.anchored.extend(above().take(depth).map(Path::to_owned));
+        depth > 0
     }
 
     fn grant(&mut self, entry: &Entry, resolved: &Resolved, access: Access, option: String) -> Result<(), Failure> {
@@ -322,12 +343,8 @@ impl Builder<'_> {
     }
 
     /// A name that exists is covered; one that does not is kept from coming into being where the guest could make it.
-    fn hide(&mut self, hidden: &Path, option: String) -> Result<(), Failure> {
-        let closest = self.entries.iter().filter(|entry| hidden.starts_with(&entry.inside) && entry.inside != hidden);
-        let Some(over) = closest
-            .filter(|entry| entry.source != arranged::Source::Hidden)
-            .max_by_key(|entry| entry.inside.components().count())
-        else {
+    fn keep_away(&mut self, hidden: &Path, option: String) -> Result<(), Failure> {
+        let Some(over) = self.grant_above(hidden) else {
             return self.place(hidden, Source::Cover, false, true, option);
         };
         let rest = hidden.strip_prefix(&over.inside).unwrap_or(hidden);
@@ -335,7 +352,7 @@ impl Builder<'_> {
             arranged::Source::Host { path, access, .. } => (path.join(rest), *access != Access::Read),
             _ => {
                 // In a private directory, which begins empty.
-                self.result.rules.protected.push(hidden.to_owned());
+                self.protect(hidden.to_owned(), &option);
                 return Ok(());
             }
         };
@@ -347,14 +364,30 @@ impl Builder<'_> {
             let existing = host.ancestors().find_map(|part| std::fs::canonicalize(part).ok().map(|real| (part, real)));
             if let Some((part, real)) = existing {
                 let full = real.join(host.strip_prefix(part).unwrap_or(Path::new("")));
-                self.result.rules.protected.push(self.as_seen(&full, over).unwrap_or(full));
+                self.protect(self.as_seen(&full, over).unwrap_or(full), &option);
             }
+        } else {
+            self.note(&option, Layer::View, "it does not exist, and cannot be made in a read-only grant");
         }
         Ok(())
     }
 
+    /// The grant or private directory that `name` lies in.
+    pub(super) fn grant_above(&self, name: &Path) -> Option<&'a Entry> {
+        let above = self.entries.iter().filter(|entry| name.starts_with(&entry.inside) && entry.inside != name);
+        let places = above
+            .filter(|entry| matches!(entry.source, arranged::Source::Host { .. } | arranged::Source::Private { .. }));
+        places.max_by_key(|entry| entry.inside.components().count())
+    }
+
+    /// A name that is absent must not come into being.
+    fn protect(&mut self, name: PathBuf, option: &str) {
+        self.result.rules.protected.push(name);
+        self.note(option, Layer::Names, "it does not exist; calls that would make it are refused");
+    }
+
     /// The name in the view of a real host path that lies in the grant `over`.
-    fn as_seen(&self, real: &Path, over: &Entry) -> Option<PathBuf> {
+    pub(super) fn as_seen(&self, real: &Path, over: &Entry) -> Option<PathBuf> {
         let arranged::Source::Host { path, .. } = &over.source else { return None };
         let rest = real.strip_prefix(std::fs::canonicalize(path).ok()?).ok()?;
         (path != &over.inside).then(|| over.inside.join(rest))

@@ -17,6 +17,7 @@ use syscalls::table::Surface;
 use super::layer::Layer;
 use super::limits::LimitChanges;
 use super::path::{self, shown};
+use super::rule::{Contents, Kind, MadeFile};
 use super::view::Facts;
 use super::{Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, Scratch, profile};
 
@@ -47,6 +48,12 @@ struct Files {
     volumes: Vec<String>,
     tmpfs: Vec<String>,
     hide: Vec<String>,
+    deny: Vec<String>,
+    log: Vec<String>,
+    /// Names and the text that is in them.
+    content: BTreeMap<String, String>,
+    /// Names and what of the host shows through there, read-only.
+    redirect: BTreeMap<String, String>,
     root: Option<String>,
     system: Option<bool>,
     current_directory: Option<Here>,
@@ -173,37 +180,44 @@ impl<'a> Reader<'a> {
 
     fn layer(&self, document: Document, directory: &Path) -> Result<Layer, Error> {
         let Document { files, environment, network, limits, process, .. } = document;
-        let mut grants = Vec::new();
+        let mut layer = Layer::default();
         let lists = [
-            (&files.read, Access::Read, false),
-            (&files.write, Access::Write, false),
-            (&files.cow, Access::Cow, false),
-            (&files.read_if_present, Access::Read, true),
-            (&files.write_if_present, Access::Write, true),
+            (&files.read, Kind::Read),
+            (&files.write, Kind::Write),
+            (&files.cow, Kind::Cow),
+            (&files.deny, Kind::Deny),
+            (&files.hide, Kind::Hide),
+            (&files.log, Kind::Log),
         ];
-        for (list, access, optional) in lists {
+        for (list, kind) in lists {
             for given in list {
-                grants.push(Grant { optional, ..Grant::same(self.place(directory, given)?, access)? });
+                layer.rule(kind, directory, &self.facts.home, &self.with_tilde(given)?)?;
             }
+        }
+        for (list, access) in [(&files.read_if_present, Access::Read), (&files.write_if_present, Access::Write)] {
+            for given in list {
+                layer.grants.push(Grant { optional: true, ..Grant::same(self.place(directory, given)?, access)? });
+            }
+        }
+        for (name, text) in &files.content {
+            let inside = path::inside(directory, &self.place(directory, name)?)?;
+            layer.made.push(MadeFile { inside, contents: Contents::Text(text.as_bytes().to_vec()) });
+        }
+        for (name, host) in &files.redirect {
+            let inside = path::inside(directory, &self.place(directory, name)?)?;
+            layer.made.push(MadeFile { inside, contents: Contents::Host(self.place(directory, host)?) });
         }
         for volume in &files.volumes {
             let volume = Grant::volume(volume.as_ref())?;
             let host = self.place(directory, &volume.host.to_string_lossy())?;
-            grants.push(Grant { host, ..volume });
+            layer.grants.push(Grant { host, ..volume });
         }
-        let mut scratch = Vec::new();
         for given in &files.tmpfs {
             let (given, size) = Scratch::split(given.as_ref())?;
-            scratch.push(Scratch {
+            layer.scratch.push(Scratch {
                 inside: path::inside(directory, &self.place(directory, &given.to_string_lossy())?)?,
                 size,
             });
-        }
-        let mut hide = Vec::new();
-        for given in &files.hide {
-            let hidden = self.place(directory, given)?;
-            path::check_exact(&hidden)?;
-            hide.push(path::inside(directory, &hidden)?);
         }
         let place = |given: &Option<String>| given.as_ref().map(|given| self.place(directory, given)).transpose();
         Ok(Layer {
@@ -214,15 +228,12 @@ impl<'a> Reader<'a> {
             }),
             root: place(&files.root)?,
             system: files.system,
-            grants,
             cwd: files.current_directory.map(|here| match here {
                 Here::Cow => Some(Access::Cow),
                 Here::Read => Some(Access::Read),
                 Here::Write => Some(Access::Write),
                 Here::None => None,
             }),
-            scratch,
-            hide,
             workdir: place(&process.workdir)?,
             environment: environment.into(),
             net: network.mode,
@@ -233,7 +244,16 @@ impl<'a> Reader<'a> {
             tracing_inside: process.tracing_inside,
             seccomp: place(&process.seccomp)?,
             interpose: process.interpose,
+            ..layer
         })
+    }
+
+    /// A path or pattern of a policy file as rules take it: the user's home is `~`, and there are no other variables.
+    fn with_tilde(&self, given: &str) -> Result<PathBuf, Error> {
+        // Says what is wrong with it; what it stands for is worked out by the rule, which knows a pattern.
+        self.place(Path::new("/"), given)?;
+        let tilde = given.strip_prefix("$HOME").map(|rest| format!("~{rest}"));
+        Ok(tilde.as_deref().unwrap_or(given).into())
     }
 
     /// A path of a policy file: `~` and `$HOME` are the user's home, and relative ones begin at the file's directory.

@@ -1,17 +1,20 @@
 //! One layer of a policy: what a profile, a policy file or the command line says, and nothing else.
 //!
 //! A later layer wins over an earlier one wherever both speak of the same thing: a `--read` on the command line makes
-//! visible what a profile hides. Within one layer order does not matter: hide beats write, write beats copy-on-write,
-//! copy-on-write beats read.
+//! visible what a profile hides. Within one layer order does not matter: hide beats deny, deny beats write, write beats
+//! copy-on-write, copy-on-write beats read.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use hashbrown::HashSet;
+use syscalls::pattern::{Pattern, is_pattern};
 use syscalls::table::Surface;
 
 use super::limits::LimitChanges;
-use super::{Access, CowStore, Environment, Grant, Interpose, Net, Policy, Scratch};
+use super::path::{absolute, check_bytes, shown};
+use super::rule::{Kind, MadeFile, PatternRule, Subject, escaped, subject};
+use super::{Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, Scratch};
 
 /// Changes to a policy; what is `None` or empty stays as it was.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +27,9 @@ pub struct Layer {
     pub cwd: Option<Option<Access>>,
     pub scratch: Vec<Scratch>,
     pub hide: Vec<PathBuf>,
+    pub deny: Vec<PathBuf>,
+    pub made: Vec<MadeFile>,
+    pub patterns: Vec<PatternRule>,
     pub workdir: Option<PathBuf>,
     pub environment: Environment,
     pub net: Option<Net>,
@@ -43,6 +49,9 @@ impl Layer {
         policy.grants.extend(self.grants);
         policy.scratch.extend(self.scratch);
         policy.hide.extend(self.hide);
+        policy.deny.extend(self.deny);
+        policy.made.extend(self.made);
+        policy.patterns.extend(self.patterns);
         lay_environment(self.environment, &mut policy.environment);
         self.limits.lay_over(&mut policy.limits);
 
@@ -60,14 +69,56 @@ impl Layer {
         replace(&mut policy.seccomp, self.seccomp.map(Some));
     }
 
+    /// Adds a rule about the path or pattern `given`, which was written in the directory `base`.
+    pub fn rule(&mut self, kind: Kind, base: &Path, home: &Path, given: &Path) -> Result<(), Error> {
+        let access = match kind {
+            Kind::Read => Some(Access::Read),
+            Kind::Write => Some(Access::Write),
+            Kind::Cow => Some(Access::Cow),
+            Kind::Deny | Kind::Hide | Kind::Log => None,
+        };
+        if let Some(access) = access {
+            check_bytes(given.as_os_str())?;
+            let whole = given.strip_prefix("~").map_or_else(|_| absolute(base, given), |rest| home.join(rest));
+            // A name with brackets that exists is that name, not a pattern.
+            if !is_pattern(given.as_os_str()) || whole.symlink_metadata().is_ok() {
+                self.grants.push(Grant::same(whole, access)?);
+                return Ok(());
+            }
+            if kind == Kind::Cow {
+                let message = format!("{} cannot be copy-on-write: it is a pattern", shown(given));
+                return Err(Error::new(message, "name the directory itself"));
+            }
+        }
+        match (kind, subject(base, home, given)?) {
+            (_, Subject::Matching(pattern, anchored)) => {
+                self.patterns.push(PatternRule::new(kind, given, pattern, anchored));
+            }
+            (Kind::Hide, Subject::Exact(path)) => self.hide.push(path),
+            (Kind::Deny, Subject::Exact(path)) => self.deny.push(path),
+            (_, Subject::Exact(path)) => {
+                let pattern = Pattern::new(&escaped(&path)).map_err(|why| Error::new(why, "name one path"))?;
+                self.patterns.push(PatternRule::new(kind, given, pattern, true));
+            }
+        }
+        Ok(())
+    }
+
     /// Takes out of `policy` every rule about a name of which this layer speaks as well.
     fn forget_what_is_said_again(&self, policy: &mut Policy) {
         let grants = self.grants.iter().map(|grant| grant.inside.as_path());
         let scratch = self.scratch.iter().map(|scratch| scratch.inside.as_path());
-        let named: HashSet<&Path> = grants.chain(scratch).chain(self.hide.iter().map(PathBuf::as_path)).collect();
+        let made = self.made.iter().map(|made| made.inside.as_path());
+        let kept_away = self.hide.iter().chain(&self.deny).map(PathBuf::as_path);
+        let named: HashSet<&Path> = grants.chain(scratch).chain(made).chain(kept_away).collect();
         policy.grants.retain(|grant| !named.contains(grant.inside.as_path()));
         policy.scratch.retain(|scratch| !named.contains(scratch.inside.as_path()));
         policy.hide.retain(|hidden| !named.contains(hidden.as_path()));
+        policy.deny.retain(|denied| !named.contains(denied.as_path()));
+        policy.made.retain(|made| !named.contains(made.inside.as_path()));
+        let again =
+            |old: &PatternRule| self.patterns.iter().any(|new| new.pattern == old.pattern && new.log == old.log);
+        policy.patterns.retain(|old| !again(old));
     }
 }
 

@@ -19,6 +19,7 @@ pub mod layer;
 pub mod limits;
 pub mod path;
 pub mod profile;
+pub mod rule;
 pub mod units;
 pub mod view;
 
@@ -148,6 +149,12 @@ pub struct Policy {
     pub scratch: Vec<Scratch>,
     /// Exact names in the view that must not be seen or made.
     pub hide: Vec<PathBuf>,
+    /// Exact names in the view that may be seen and not used.
+    pub deny: Vec<PathBuf>,
+    /// Files whose contents the policy gives.
+    pub made: Vec<rule::MadeFile>,
+    /// Rules about whatever a pattern matches, and names whose uses are logged.
+    pub patterns: Vec<rule::PatternRule>,
     /// Working directory inside; the current one if it is visible, otherwise the home directory.
     pub workdir: Option<PathBuf>,
     /// Environment.
@@ -210,6 +217,9 @@ impl Policy {
             cwd: None,
             scratch: Vec::new(),
             hide: Vec::new(),
+            deny: Vec::new(),
+            made: Vec::new(),
+            patterns: Vec::new(),
             workdir: None,
             environment: Environment::default(),
             net: Net::None,
@@ -238,8 +248,13 @@ impl Policy {
         for name in self.environment.set.iter().map(|(name, _)| name).chain(&self.environment.unset) {
             environment::check_name(name)?;
         }
-        for path in self.hide.iter().chain(&self.workdir).chain(self.scratch.iter().map(|scratch| &scratch.inside)) {
+        let made = self.made.iter().map(|made| &made.inside);
+        let private = self.scratch.iter().map(|scratch| &scratch.inside);
+        for path in self.hide.iter().chain(&self.deny).chain(&self.workdir).chain(private).chain(made) {
             path::check_inside(path)?;
+        }
+        if let (Some(rule), None) = (self.patterns.iter().find(|rule| rule.log), &self.audit) {
+            return Err(Error::new(format!("{} has nowhere to log to", rule.text), "add --audit FILE"));
         }
         for grant in &self.grants {
             path::check_inside(&grant.inside)?;

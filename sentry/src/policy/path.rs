@@ -62,15 +62,6 @@ pub fn check_bytes(text: &OsStr) -> Result<(), Error> {
     }
 }
 
-/// Refuses `path` if it looks like a pattern: a rule that would silently match one odd name is worse than none.
-pub fn check_exact(path: &Path) -> Result<(), Error> {
-    if path.as_os_str().as_bytes().iter().any(|byte| b"*?[".contains(byte)) {
-        let message = format!("cannot hide {}: this version does not support patterns", shown(path));
-        return Err(Error::new(message, "name each path exactly, or hide the directory that holds them"));
-    }
-    Ok(())
-}
-
 /// For messages: as it is if it is harmless, quoted and escaped if it could confuse a terminal or a reader.
 pub fn shown(path: &Path) -> String {
     match path.to_str() {
@@ -120,9 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_and_zero_bytes_are_refused() {
-        assert!(check_exact(Path::new("/w/**/*.pem")).is_err());
-        assert!(check_exact(Path::new("/w/.env")).is_ok());
+    fn zero_bytes_are_refused() {
         assert!(check_bytes(OsStr::new("a\0b")).is_err());
         assert!(check_bytes(OsStr::new("")).is_err());
     }

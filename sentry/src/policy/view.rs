@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry as Slot;
 
 use super::path::shown;
+use super::rule::MadeFile;
 use super::{Access, Error, Policy};
 
 /// The system directories of the default view. Of `/etc` only the harmless part is there.
@@ -54,6 +55,10 @@ pub enum Source {
         /// Its size in bytes, if limited apart from the others.
         size: Option<u64>,
     },
+    /// A file whose contents the policy gives.
+    Made(MadeFile),
+    /// A name that may be seen and not used.
+    Denied,
     /// A name that is not to be seen or made.
     Hidden,
 }
@@ -78,6 +83,8 @@ impl Entry {
             }
             Source::Host { access, .. } => format!("{} {inside}", option_name(*access)),
             Source::Private { .. } => format!("--tmpfs {inside}"),
+            Source::Made(made) => made.option(),
+            Source::Denied => format!("--deny {inside}"),
             Source::Hidden => format!("--hide {inside}"),
         }
     }
@@ -168,13 +175,28 @@ fn explicit(policy: &Policy) -> Result<Places, Error> {
             _ => {}
         }
     }
-    for hidden in &policy.hide {
-        check_place(hidden, None)?;
-        places.insert(hidden.clone(), Source::Hidden);
+    for made in &policy.made {
+        check_place(&made.inside, Some(Access::Read))?;
+        match places.insert(made.inside.clone(), Source::Made(made.clone())) {
+            None => {}
+            Some(Source::Host { path, .. }) => {
+                return Err(two_things(&made.inside, &shown(&path), "a file with contents of its own"));
+            }
+            Some(Source::Made(other)) if other == *made => {}
+            Some(_) => return Err(two_things(&made.inside, "one thing", "a file with contents of its own")),
+        }
+    }
+    for (kept_away, source) in [(&policy.deny, Source::Denied), (&policy.hide, Source::Hidden)] {
+        for name in kept_away {
+            check_place(name, None)?;
+            if let Some(Source::Made(_)) = places.get(name) {
+                return Err(two_things(name, "a file with contents of its own", "kept from the program"));
+            }
+            places.insert(name.clone(), source.clone());
+        }
     }
     Ok(places)
 }
-
 /// What becomes of the current directory.
 enum Here {
     /// A rule or the system view speaks of it already.
@@ -188,8 +210,9 @@ enum Here {
 fn current_directory(policy: &Policy, facts: &Facts, places: &Places) -> Here {
     let cwd = &facts.cwd;
     match closest(cwd, places) {
-        Some((_, Source::Host { .. })) => return Here::Covered,
+        Some((_, Source::Host { .. } | Source::Made(_))) => return Here::Covered,
         Some((_, Source::Hidden)) => return Here::Kept("--hide covers it"),
+        Some((_, Source::Denied)) => return Here::Kept("--deny covers it"),
         // A private directory of the user's own making; the home and temporary directories are judged below.
         Some((place, Source::Private { .. })) if place == cwd && policy.scratch.iter().any(|s| s.inside == *cwd) => {
             return Here::Covered;
@@ -225,7 +248,7 @@ fn is_visible(policy: &Policy, facts: &Facts, places: &Places) -> bool {
     match closest(&facts.cwd, places) {
         Some((_, Source::Host { .. })) => true,
         Some((place, Source::Private { .. })) => place == facts.cwd,
-        Some((_, Source::Hidden)) => false,
+        Some((_, Source::Made(_) | Source::Denied | Source::Hidden)) => false,
         None if policy.root.is_some() => policy.root.as_deref() == Some(Path::new("/")),
         None => facts.cwd == Path::new("/") || policy.system && is_system(&facts.cwd) && !facts.cwd.starts_with("/etc"),
     }

@@ -102,7 +102,9 @@ fn supervise<P: Platform>(
         shim::sys::place_descriptor(null.as_raw_fd(), number).step(|| "let go of the user's descriptors")?;
     }
     drop(null);
-    keep_only(&[channel.as_raw_fd(), proc.as_raw_fd(), monitor.as_raw_fd()]);
+    let made = orders.rules.virtual_files.iter().map(|file| file.contents.as_raw_fd());
+    let keep: Vec<RawFd> = made.chain([channel.as_raw_fd(), proc.as_raw_fd(), monitor.as_raw_fd()]).collect();
+    keep_only(&keep);
 
     let Some(listener) = join_and_receive(&channel)? else {
         // Init failed before there was a guest, and has told the monitor why.

@@ -1,5 +1,6 @@
 //! One place at a time: open its source, find or make its target, attach.
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -84,6 +85,12 @@ pub(super) struct Tree {
     root: OwnedFd,
     /// The device of our own tmpfs: only there may mount points be made. `None` for a root that the user brought.
     own: Option<u64>,
+    /// How many made files are in the staging area: a mount of something without a name cannot be attached.
+    made: Cell<usize>,
+}
+
+fn made_name(number: usize) -> Result<CString, Failure> {
+    CString::new(format!("made-{number}")).map_err(|_| Failure::check("name a made file"))
 }
 
 /// A place for objects that are needed while building, gone before the guest runs.
@@ -92,7 +99,7 @@ const STAGE: &CStr = c".stage";
 impl Tree {
     pub(super) fn new(root: OwnedFd, own: bool) -> Result<Self, Failure> {
         let device = fstat(&root).step(|| "look at the view's root")?.st_dev;
-        Ok(Self { root, own: own.then_some(device) })
+        Ok(Self { root, own: own.then_some(device), made: Cell::new(0) })
     }
 
     pub(super) fn root(&self) -> &OwnedFd {
@@ -252,6 +259,9 @@ impl Tree {
         for name in [c"directory", c"lower", c"store"] {
             unlinkat(&stage, name, UnlinkatFlags::RemoveDir).step(step)?;
         }
+        for number in 0..self.made.get() {
+            unlinkat(&stage, made_name(number)?.as_c_str(), UnlinkatFlags::NoRemoveDir).step(step)?;
+        }
         unlinkat(&stage, c"file", UnlinkatFlags::NoRemoveDir).step(step)?;
         unlinkat(&self.root, STAGE, UnlinkatFlags::RemoveDir).step(step)
     }
@@ -275,6 +285,24 @@ impl Tree {
             return Err(Failure::check(format!("verify the cover of {}", show(path))));
         }
         Ok(true)
+    }
+
+    /// A detached mount of a new read-only file with this in it.
+    fn made_file(&self, content: &[u8], origin: &str) -> Result<OwnedFd, Failure> {
+        let step = || format!("make the file of {origin}");
+        let stage = self.stage_directory()?;
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let name = made_name(self.made.replace(self.made.get() + 1))?;
+        let file = openat(&stage, name.as_c_str(), flags, Mode::from_bits_truncate(0o444)).step(step)?;
+        let mut rest = content;
+        while !rest.is_empty() {
+            let written = nix::unistd::write(&file, rest).step(step)?;
+            rest = &rest[written..];
+        }
+        let mount = sys::clone_tree(Some(stage.as_fd()), &name, false).step(step)?;
+        let attributes = MountAttributes { set: SEALED, propagation: libc::MS_PRIVATE, ..Default::default() };
+        sys::set_mount_attributes(mount.as_fd(), false, &attributes).step(step)?;
+        Ok(mount)
     }
 
     /// Mounts `path` onto itself read-only.
@@ -309,6 +337,7 @@ impl Tree {
             Source::Private { mode } => tmpfs(size, *mode, sys::NO_SUID | sys::NO_DEV)?,
             Source::Tmpfs { size } => tmpfs(*size, 0o755, sys::NO_SUID | sys::NO_DEV)?,
             Source::Overlay { lower, store } => overlay::mount(self, place, lower, store, upper)?,
+            Source::Text(content) => self.made_file(content, &place.origin)?,
             source => {
                 let Some(opened) = open(source, &place.origin, place.optional)? else { return Ok(()) };
                 opened.into_mount(place.writable)?

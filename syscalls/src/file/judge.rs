@@ -68,7 +68,13 @@ pub(crate) fn path(guest: &dyn Guest, call: &'static str, path: &Path, usage: Us
     let refused = decider.and_then(|rule| usage.refused_by(rule.effect?));
     tell(guest, call, path, decider, refused);
     let (Some(errno), Some(rule)) = (refused, decider) else { return Ok(()) };
-    guest.record(Denial { call, what: shown(path), remedy: format!("the policy says {}", rule.text).into() });
+    let (why, option) = match rule.effect {
+        Some(Effect::Hide) => ("hidden", "--read"),
+        Some(Effect::Deny) => ("denied", "--read"),
+        _ => ("read-only", "--write"),
+    };
+    let remedy = format!("{why} by {}; allow with {option} {}", rule.text, shown(path));
+    guest.record(Denial { call, what: shown(path), remedy: remedy.into() });
     Err(errno)
 }
 
@@ -82,7 +88,7 @@ pub(super) fn tell(
 ) {
     let rules = guest.rules();
     let logged = if rules.audit { None } else { rules.logs(path) };
-    if rules.audit || logged.is_some() {
+    if rules.audit || logged.is_some() || rules.log_refusals && refused.is_some() {
         let rule = decider.or(logged).map(|rule| rule.text.clone());
         guest.decided(Decision { call, path: path.to_owned(), rule, refused });
     }

@@ -173,7 +173,10 @@ impl Opening {
     /// Opens what is there.
     pub(super) fn existing(&self, guest: &dyn Guest, object: &OwnedFd) -> Answer {
         let changes = self.flags & libc::O_ACCMODE != libc::O_RDONLY || self.flags & libc::O_TRUNC != 0;
-        judge::object(guest, self.call, object, if changes { Use::Change } else { Use::Read })?;
+        let judged = judge::object(guest, self.call, object, if changes { Use::Change } else { Use::Read });
+        // Whoever asked for it to be made would take "there is no such name" for a missing directory.
+        let creates = self.flags & libc::O_CREAT != 0;
+        judged.map_err(|errno| if creates && errno == Errno::ENOENT { Errno::EACCES } else { errno })?;
         object::open(guest, object, self.flags, self.otherwise)
     }
 

@@ -18,16 +18,19 @@ crate::syscalls! {
     rename(from: PathPtr, to: PathPtr) File Judge Allow {
         PathCalls => Emulate(rename),
         ProtectedNames => Emulate(rename),
+        AnchoredNames => Emulate(rename),
     };
     /// Renames a file, relative to directories.
     renameat(from_dir: DirFd, from: PathPtr, to_dir: DirFd, to: PathPtr) File Judge Allow {
         PathCalls => Emulate(rename_at),
         ProtectedNames => Emulate(rename_at),
+        AnchoredNames => Emulate(rename_at),
     };
     /// Renames a file or exchanges two, relative to directories.
     renameat2(from_dir: DirFd, from: PathPtr, to_dir: DirFd, to: PathPtr, flags: Flags) File Judge Allow {
         PathCalls => Emulate(rename_at_2),
         ProtectedNames => Emulate(rename_at_2),
+        AnchoredNames => Emulate(rename_at_2),
     };
 }
 

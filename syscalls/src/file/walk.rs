@@ -204,7 +204,7 @@ impl Parent {
     fn judge(&self, guest: &dyn Guest, call: &'static str, refused: &[Standing], usage: Use) -> Result<(), Errno> {
         let rules = guest.rules();
         // `.` and `..` exist already; the kernel refuses to make or move them.
-        if !(rules.are_about_names() || rules.are_about_objects()) || self.is_dots() {
+        if !(rules.are_about_moves() || rules.are_about_objects()) || self.is_dots() {
             return Ok(());
         }
         let path = self.path(guest)?;
