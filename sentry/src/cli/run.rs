@@ -39,7 +39,10 @@ pub fn policy(mut options: Run, facts: &Facts) -> anyhow::Result<Policy> {
     policy.validate()?;
     let view = view::arrange(&policy, facts)?;
     for file in &reader.files {
-        check_out_of_reach(file, &view)?;
+        check_out_of_reach("policy", file, &view)?;
+    }
+    if let Some(audit) = &policy.audit {
+        check_out_of_reach("audit log", audit, &view)?;
     }
     Ok(policy)
 }
@@ -113,9 +116,12 @@ fn sink(given: &Path, facts: &Facts) -> Result<Sink, Error> {
     })
 }
 
-/// A policy that the program can rewrite would bind only until the next run.
-fn check_out_of_reach(file: &Path, view: &View) -> Result<(), Error> {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+/// A policy that the program can rewrite would bind only until the next run; a log that it can rewrite tells nothing.
+fn check_out_of_reach(what: &str, file: &Path, view: &View) -> Result<(), Error> {
+    let real = |path: &Path| {
+        let parent = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+        path.canonicalize().ok().or_else(parent).unwrap_or_else(|| path.to_owned())
+    };
     let file = real(file);
     let covers = view.entries.iter().filter_map(|entry| match &entry.source {
         Source::Host { path, access, .. } => {
@@ -128,8 +134,9 @@ fn check_out_of_reach(file: &Path, view: &View) -> Result<(), Error> {
     let rank = |access: &Access| (*access == Access::Write) as u8;
     match covers.max_by_key(|(depth, access, _)| (*depth, rank(access))) {
         Some((_, Access::Write, entry)) => {
-            let message = format!("the policy {} could be rewritten by the program: {}", shown(&file), entry.option());
-            Err(Error::new(message, format!("keep it elsewhere, or add --read {}", shown(&file))))
+            let message = format!("the {what} {} could be rewritten by the program: {}", shown(&file), entry.option());
+            let elsewhere = if what == "policy" { format!(", or add --read {}", shown(&file)) } else { String::new() };
+            Err(Error::new(message, format!("keep it elsewhere{elsewhere}")))
         }
         _ => Ok(()),
     }

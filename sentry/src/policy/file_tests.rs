@@ -80,7 +80,11 @@ fn everything_can_be_said_in_a_file() {
         write-if-present = ["/maybe"]
         volumes = ["~/v:/v:ro"]
         tmpfs = ["/scratch:1M"]
-        hide = ["/w/.env"]
+        hide = ["/w/.env", "**/*.pem"]
+        deny = ["keys"]
+        log = ["~/.ssh/*"]
+        content = { "/etc/motd" = "hello" }
+        redirect = { "/etc/hosts" = "hosts" }
         root = "/srv/root"
         system = false
         current-directory = "none"
@@ -115,6 +119,12 @@ fn everything_can_be_said_in_a_file() {
     assert_eq!(policy.grants[6].inside, Path::new("/v"));
     assert!(policy.grants[5].optional);
     assert_eq!(policy.scratch, [Scratch { inside: "/scratch".into(), size: Some(1 << 20) }]);
+    let rules: Vec<&str> = policy.patterns.iter().map(|rule| rule.text.as_str()).collect();
+    assert_eq!(rules, ["--hide **/*.pem", "--log ~/.ssh/*"]);
+    assert_eq!(policy.deny, [beside.join("keys")]);
+    let made: Vec<String> = policy.made.iter().map(MadeFile::option).collect();
+    let hosts_file = beside.join("hosts");
+    assert_eq!(made, ["--file /etc/motd=hello".to_owned(), format!("--redirect /etc/hosts={}", hosts_file.display())]);
     assert_eq!((policy.hide, policy.root), (vec!["/w/.env".into()], Some("/srv/root".into())));
     assert_eq!((policy.system, policy.cwd, policy.cow_store), (false, None, CowStore::Memory));
     assert_eq!(policy.environment.set, [("A".into(), None), ("B".into(), Some("1".into()))]);
@@ -160,7 +170,8 @@ fn mistakes_are_pointed_at() {
         ("[files]\nread = [\"$XDG/x\"]", "only $HOME"),
         ("[files]\nread = [\"\"]", "a path is empty"),
         ("[files]\nread = [\"/a\\u0000b\"]", "zero byte"),
-        ("[files]\nhide = [\"/w/*.pem\"]", "patterns"),
+        ("[files]\nhide = [\"**/*\"]", "matches everything"),
+        ("[files]\ndeny = [\"$XDG/*\"]", "only $HOME"),
         ("[files", "line 1"),
     ] {
         let message = error(text);

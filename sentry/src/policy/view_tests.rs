@@ -108,6 +108,7 @@ fn what_cannot_be_is_refused_with_a_remedy() {
         (Policy { grants: vec![grant("/dev/kvm", Access::Read)], ..policy() }, "no devices"),
         (Policy { grants: vec![volume("/srv", "/dev/x")], ..policy() }, "its own /dev"),
         (Policy { grants: vec![grant("/sys/fs", Access::Write)], ..policy() }, "--read /sys/fs"),
+        (Policy { deny: vec!["/dev/null".into()], ..policy() }, "its own /dev"),
         (Policy { hide: vec!["/proc/cpuinfo".into()], ..policy() }, "its own /proc"),
         (Policy { grants: vec![volume("/a", "/x"), volume("/b", "/x")], ..policy() }, "both /a and /b"),
         (

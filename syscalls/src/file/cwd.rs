@@ -7,6 +7,8 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::stat::fstat;
+use nix::unistd::{Whence, lseek};
 
 use super::judge::{self, Use};
 use super::trace::looked_up;
@@ -77,7 +79,16 @@ fn list(
     let dir = guest.duplicate(dir)?;
     let label = guest.label_of(&dir)?;
     judge::object(guest, call, &dir, Use::Read)?;
-    let mut bytes = vec![0; usize::try_from(size.0.min(BATCH)).map_err(|_| Errno::EINVAL)?];
+    let size = usize::try_from(size.0.min(BATCH)).map_err(|_| Errno::EINVAL)?;
+    let made =
+        if lseek(&dir, 0, Whence::SeekCur)? == 0 { made_names(guest, Path::new(&label), layout) } else { Vec::new() };
+    let mut bytes = vec![0; size.checked_sub(made.len()).ok_or(Errno::EINVAL)?];
+    if !made.is_empty() {
+        let length = sys::entries(number, dir.as_fd(), &mut bytes)?;
+        let shown = [made, visible(guest, Path::new(&label), &bytes[..length], layout)].concat();
+        guest.write(entries, &shown)?;
+        return Ok(Reply::Return(i64::try_from(shown.len()).map_err(|_| Errno::EIO)?));
+    }
     loop {
         let length = sys::entries(number, dir.as_fd(), &mut bytes)?;
         let shown = visible(guest, Path::new(&label), &bytes[..length], layout);
@@ -87,6 +98,31 @@ fn list(
             return Ok(Reply::Return(i64::try_from(shown.len()).map_err(|_| Errno::EIO)?));
         }
     }
+}
+
+/// The entries of files in `dir` that only the guest has; they come first.
+fn made_names(guest: &dyn Guest, dir: &Path, layout: Layout) -> Vec<u8> {
+    let mut entries = Vec::new();
+    for file in guest.rules().virtual_files.iter().filter(|file| file.path.parent() == Some(dir)) {
+        let name = file.path.file_name().unwrap_or_default().as_bytes();
+        // The old format has the type in the last byte, behind the name; both end at a multiple of eight.
+        let length = (layout as usize + name.len() + 2).next_multiple_of(8);
+        let inode = fstat(&file.contents).map_or(1, |stat| stat.st_ino);
+        let mut entry = inode.to_ne_bytes().to_vec();
+        // Where to go on from there: at the beginning, for the directory itself knows no place for it.
+        entry.extend(0_u64.to_ne_bytes());
+        entry.extend(u16::try_from(length).unwrap_or(u16::MAX).to_ne_bytes());
+        if matches!(layout, Layout::New) {
+            entry.push(libc::DT_REG);
+        }
+        entry.extend(name);
+        entry.resize(length, 0);
+        if let (Layout::Old, Some(last)) = (layout, entry.last_mut()) {
+            *last = libc::DT_REG;
+        }
+        entries.extend(entry);
+    }
+    entries
 }
 
 fn visible(guest: &dyn Guest, dir: &Path, entries: &[u8], layout: Layout) -> Vec<u8> {
