@@ -234,6 +234,37 @@ fn a_policy_file_says_the_same() {
     assert_eq!(run.out, "hikey.pem\n", "{run:?}");
 }
 
+/// What the user's own tools run or obey is not for the program to change, unless the user says so.
+#[test]
+fn hooks_and_settings_stay_as_they_are() {
+    let project = project();
+    project.write(".git/hooks/pre-commit", "mine");
+    project.write(".git/config", "[core]");
+    for name in [".git", ".git/hooks"] {
+        project.give(&project.join(name));
+    }
+    let script = "echo evil > .git/hooks/pre-commit; echo evil > .git/hooks/post-commit; echo evil >> .git/config; \
+                  mv .git old; rm -rf .git/hooks; echo evil > .git/c && mv .git/c .git/config; echo fine > .git/index; true";
+    run(&project, &["--write", "."], script).exits(0);
+    assert_eq!((project.read(".git/hooks/pre-commit"), project.read(".git/config")), ("mine".into(), "[core]".into()));
+    assert!(!project.has(".git/hooks/post-commit") && !project.has("old") && project.has(".git/index"));
+    run(&project, &["--write", ".", "--write", ".git/config"], "echo more > .git/config").exits(0);
+    assert_eq!(project.read(".git/config"), "more\n");
+}
+
+/// A link in the place of what is protected shows nothing that was not granted.
+#[test]
+fn a_link_in_the_place_of_hooks_grants_nothing() {
+    let (project, elsewhere) = (project(), Project::new());
+    elsewhere.write("secret", "SECRET");
+    std::fs::create_dir(project.join(".git")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), project.join(".git/hooks")).unwrap();
+    let secret = elsewhere.join("secret");
+    let run = run(&project, &["--write", "."], &format!("cat .git/hooks/secret {}; true", secret.display())).exits(0);
+    assert!(!run.out.contains("SECRET"), "{run:?}");
+    assert!(run.err.contains("is not protected: a link"), "{run:?}");
+}
+
 /// The rules hold by ring 2 alone: with a supervisor that continues every call the same attempt must succeed.
 #[test]
 fn the_control_reads_what_is_hidden() {

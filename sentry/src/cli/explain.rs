@@ -132,7 +132,7 @@ fn about_path(
         Some((Source::Private { .. }, option)) => {
             ("read and change; it is the sandbox's own, empty at first", option, Layer::View)
         }
-        Some((Source::Made(_), option)) => ("read", option, Layer::View),
+        Some((Source::Made(_) | Source::Kept { .. }, option)) => ("read", option, Layer::View),
         Some((Source::Denied, option)) => ("see that it is there", option, Layer::View),
         Some((Source::Hidden, option)) => ("nothing", option, Layer::View),
         None if policy.root.is_some() => ("read", "--root".to_owned(), Layer::View),

@@ -101,7 +101,9 @@ impl Builder<'_> {
     /// by a link.
     fn exactly(&self, entry: &Entry) -> Option<PathRule> {
         let effect = match &entry.source {
-            arranged::Source::Host { access: Access::Read, .. } | arranged::Source::Made(_) => Effect::Read,
+            arranged::Source::Host { access: Access::Read, .. }
+            | arranged::Source::Made(_)
+            | arranged::Source::Kept { .. } => Effect::Read,
             arranged::Source::Host { .. } | arranged::Source::Private { .. } => Effect::Write,
             arranged::Source::Denied => Effect::Deny,
             arranged::Source::Hidden => Effect::Hide,

@@ -216,9 +216,30 @@ impl<'a> Builder<'a> {
                 };
                 self.grant(entry, &resolved, *access, option)
             }
+            arranged::Source::Kept { grant, name } => self.keep(&entry.inside, grant, name, option),
             arranged::Source::Made(made) => self.make(made, option),
             arranged::Source::Denied | arranged::Source::Hidden => self.keep_away(&entry.inside, option),
         }
+    }
+
+    /// Makes read-only what is there in a writable grant. A link on the way would show what was not granted: whoever may
+    /// write there could have left it for us.
+    fn keep(&mut self, inside: &Path, grant: &Path, name: &Path, option: String) -> Result<(), Failure> {
+        let Ok(resolved) = resolve(&grant.join(name), &option) else { return Ok(()) };
+        let Ok(real) = std::fs::canonicalize(grant) else { return Ok(()) };
+        if resolved.path != real.join(name) {
+            let shown = grant.join(name);
+            self.result.notes.push(format!("{} is not protected: a link is on the way to it", shown.display()));
+            return Ok(());
+        }
+        let at = self.as_kept(inside, grant, &real, name);
+        let source = source(&resolved, &option, false, self.ids)?;
+        self.place(&at, source, false, false, option)
+    }
+
+    /// Where a kept name is: its grant stands under its real name if it was granted under its own.
+    fn as_kept(&self, inside: &Path, grant: &Path, real: &Path, name: &Path) -> PathBuf {
+        if inside == grant.join(name) { real.join(name) } else { inside.to_owned() }
     }
 
     /// Notes where a rule went.

@@ -50,6 +50,8 @@ struct Files {
     hide: Vec<String>,
     deny: Vec<String>,
     log: Vec<String>,
+    /// Names beneath each writable directory that stay read-only.
+    protect: Option<Vec<String>>,
     /// Names and the text that is in them.
     content: BTreeMap<String, String>,
     /// Names and what of the host shows through there, read-only.
@@ -244,6 +246,7 @@ impl<'a> Reader<'a> {
             tracing_inside: process.tracing_inside,
             seccomp: place(&process.seccomp)?,
             interpose: process.interpose,
+            protect: files.protect.map(protected).transpose()?,
             ..layer
         })
     }
@@ -269,6 +272,22 @@ impl<'a> Reader<'a> {
             None => Ok(path::absolute(directory, Path::new(given))),
         }
     }
+}
+
+/// Names to be protected: each relative to whatever directory may be changed.
+fn protected(names: Vec<String>) -> Result<Vec<PathBuf>, Error> {
+    let plain = |name: &Path| name.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    let names = names.into_iter().map(PathBuf::from);
+    names
+        .map(|name| match path::check_bytes(name.as_os_str()) {
+            Ok(()) if plain(&name) => Ok(name),
+            Ok(()) => Err(Error::new(
+                format!("{} cannot be protected everywhere", shown(&name)),
+                "write a relative name without . and .., such as .git/hooks",
+            )),
+            Err(error) => Err(error),
+        })
+        .collect()
 }
 
 impl From<Variables> for Environment {

@@ -28,6 +28,7 @@ pub struct Layer {
     pub scratch: Vec<Scratch>,
     pub hide: Vec<PathBuf>,
     pub deny: Vec<PathBuf>,
+    pub protect: Option<Vec<PathBuf>>,
     pub made: Vec<MadeFile>,
     pub patterns: Vec<PatternRule>,
     pub workdir: Option<PathBuf>,
@@ -55,6 +56,7 @@ impl Layer {
         lay_environment(self.environment, &mut policy.environment);
         self.limits.lay_over(&mut policy.limits);
 
+        replace(&mut policy.protect, self.protect);
         replace(&mut policy.interpose, self.interpose);
         replace(&mut policy.surface, self.surface);
         replace(&mut policy.system, self.system);

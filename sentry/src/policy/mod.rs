@@ -151,6 +151,8 @@ pub struct Policy {
     pub hide: Vec<PathBuf>,
     /// Exact names in the view that may be seen and not used.
     pub deny: Vec<PathBuf>,
+    /// Names in each directory that may be changed, which stay as they are unless they are granted themselves.
+    pub protect: Vec<PathBuf>,
     /// Files whose contents the policy gives.
     pub made: Vec<rule::MadeFile>,
     /// Rules about whatever a pattern matches, and names whose uses are logged.
@@ -218,6 +220,7 @@ impl Policy {
             scratch: Vec::new(),
             hide: Vec::new(),
             deny: Vec::new(),
+            protect: Vec::new(),
             made: Vec::new(),
             patterns: Vec::new(),
             workdir: None,

@@ -55,6 +55,13 @@ pub enum Source {
         /// Its size in bytes, if limited apart from the others.
         size: Option<u64>,
     },
+    /// What is there in a writable grant, and stays as it is: `name` beneath the host directory `grant`.
+    Kept {
+        /// The granted directory on the host.
+        grant: PathBuf,
+        /// The name in it.
+        name: PathBuf,
+    },
     /// A file whose contents the policy gives.
     Made(MadeFile),
     /// A name that may be seen and not used.
@@ -83,6 +90,7 @@ impl Entry {
             }
             Source::Host { access, .. } => format!("{} {inside}", option_name(*access)),
             Source::Private { .. } => format!("--tmpfs {inside}"),
+            Source::Kept { .. } => format!("protect {inside}"),
             Source::Made(made) => made.option(),
             Source::Denied => format!("--deny {inside}"),
             Source::Hidden => format!("--hide {inside}"),
@@ -128,6 +136,7 @@ pub fn arrange(policy: &Policy, facts: &Facts) -> Result<View, Error> {
         }
     }
 
+    protect(policy, &mut places);
     let workdir = match &policy.workdir {
         Some(workdir) => workdir.clone(),
         None if is_visible(policy, facts, &places) => facts.cwd.clone(),
@@ -140,6 +149,24 @@ pub fn arrange(policy: &Policy, facts: &Facts) -> Result<View, Error> {
 }
 
 type Places = HashMap<PathBuf, Source>;
+
+/// What a program outside would run (hooks, settings of editors) is not for the guest to change, unless somebody said so.
+fn protect(policy: &Policy, places: &mut Places) {
+    let writable = places.iter().filter_map(|(inside, source)| match source {
+        Source::Host { path, access: Access::Write, .. } => Some((inside.clone(), path.clone())),
+        _ => None,
+    });
+    for (inside, grant) in writable.collect::<Vec<_>>() {
+        for name in &policy.protect {
+            let at = inside.join(name);
+            // A rule about the very name, or about something on the way to it, is what somebody said.
+            let said = at.ancestors().take_while(|above| *above != inside).any(|above| places.contains_key(above));
+            if !said {
+                places.insert(at, Source::Kept { grant: grant.clone(), name: name.clone() });
+            }
+        }
+    }
+}
 
 /// The rules that the user or a profile wrote down, each name once.
 fn explicit(policy: &Policy) -> Result<Places, Error> {
@@ -210,7 +237,7 @@ enum Here {
 fn current_directory(policy: &Policy, facts: &Facts, places: &Places) -> Here {
     let cwd = &facts.cwd;
     match closest(cwd, places) {
-        Some((_, Source::Host { .. } | Source::Made(_))) => return Here::Covered,
+        Some((_, Source::Host { .. } | Source::Kept { .. } | Source::Made(_))) => return Here::Covered,
         Some((_, Source::Hidden)) => return Here::Kept("--hide covers it"),
         Some((_, Source::Denied)) => return Here::Kept("--deny covers it"),
         // A private directory of the user's own making; the home and temporary directories are judged below.
@@ -248,7 +275,7 @@ fn is_visible(policy: &Policy, facts: &Facts, places: &Places) -> bool {
     match closest(&facts.cwd, places) {
         Some((_, Source::Host { .. })) => true,
         Some((place, Source::Private { .. })) => place == facts.cwd,
-        Some((_, Source::Made(_) | Source::Denied | Source::Hidden)) => false,
+        Some((_, Source::Kept { .. } | Source::Made(_) | Source::Denied | Source::Hidden)) => false,
         None if policy.root.is_some() => policy.root.as_deref() == Some(Path::new("/")),
         None => facts.cwd == Path::new("/") || policy.system && is_system(&facts.cwd) && !facts.cwd.starts_with("/etc"),
     }
