@@ -35,53 +35,65 @@ const fn sixteen(first: u64) -> Test {
 /// `ioctl(2)` requests, masked to 32 bits as the kernel does (CVE-2019-10063 and its like were a compare of 64).
 ///
 /// Ordered so that what programs ask of terminals and files all day is through after a few comparisons.
-const REQUESTS: &[Check] = &[
-    refuse(&[exactly(0x5412)]), // TIOCSTI: types into the terminal
-    refuse(&[exactly(0x541C)]), // TIOCLINUX: pastes, reads the console
-    refuse(&[exactly(0x5423)]), // TIOCSETD: loads line disciplines, a rich source of kernel bugs
-    refuse(&[exactly(0x541D)]), // TIOCCONS: redirects the console
-    refuse(&[exactly(0x5437)]), // TIOCVHANGUP
-    allow(&[request(Op::Masked { mask: 0xFFFF_FF00, value: 0x5400 })]),
-    refuse(&[exactly(0xC004_5877)]), // FIFREEZE
-    refuse(&[exactly(0xC004_5878)]), // FITHAW
-    refuse(&[exactly(0xC018_5879)]), // FITRIM
-    allow(&[request(Op::Greater(0x89FF))]),
-    refuse(&[exactly(0x890B)]), // SIOCADDRT
-    refuse(&[exactly(0x890C)]), // SIOCDELRT
-    refuse(&[exactly(0x8911)]), // SIOCSIFLINK
-    refuse(&[exactly(0x8914)]), // SIOCSIFFLAGS
-    refuse(&[exactly(0x8916)]), // SIOCSIFADDR
-    refuse(&[exactly(0x8918)]), // SIOCSIFDSTADDR
-    refuse(&[exactly(0x891A)]), // SIOCSIFBRDADDR
-    refuse(&[exactly(0x891C)]), // SIOCSIFNETMASK
-    refuse(&[exactly(0x891E)]), // SIOCSIFMETRIC
-    refuse(&[exactly(0x8920)]), // SIOCSIFMEM
-    refuse(&[exactly(0x8922)]), // SIOCSIFMTU
-    refuse(&[exactly(0x8923)]), // SIOCSIFNAME
-    refuse(&[exactly(0x8924)]), // SIOCSIFHWADDR
-    refuse(&[exactly(0x8926)]), // SIOCSIFENCAP
-    refuse(&[exactly(0x8930)]), // SIOCSIFSLAVE
-    refuse(&[exactly(0x8931)]), // SIOCADDMULTI
-    refuse(&[exactly(0x8932)]), // SIOCDELMULTI
-    refuse(&[exactly(0x8934)]), // SIOCSIFPFLAGS
-    refuse(&[exactly(0x8936)]), // SIOCDIFADDR
-    refuse(&[exactly(0x8937)]), // SIOCSIFHWBROADCAST
-    refuse(&[exactly(0x8941)]), // SIOCSIFBR
-    refuse(&[exactly(0x8943)]), // SIOCSIFTXQLEN
-    refuse(&[exactly(0x8946)]), // SIOCETHTOOL
-    refuse(&[exactly(0x8949)]), // SIOCSMIIREG
-    refuse(&[exactly(0x8953)]), // SIOCDARP
-    refuse(&[exactly(0x8955)]), // SIOCSARP
-    refuse(&[exactly(0x8960)]), // SIOCDRARP
-    refuse(&[exactly(0x8962)]), // SIOCSRARP
-    refuse(&[exactly(0x8971)]), // SIOCSIFMAP
-    refuse(&[sixteen(0x8980)]), // DLCI and VLAN: SIOCADDDLCI, SIOCSIFVLAN
-    refuse(&[sixteen(0x8990)]), // SIOCBOND*
-    refuse(&[sixteen(0x89A0)]), // SIOCBR*
-    refuse(&[exactly(0x89B0)]), // SIOCSHWTSTAMP
-    refuse(&[sixteen(0x89E0)]), // SIOCPROTOPRIVATE
-    refuse(&[sixteen(0x89F0)]), // SIOCDEVPRIVATE
-];
+macro_rules! requests {
+    ($($first:expr,)*) => {
+        &[
+            $($first,)*
+            refuse(&[exactly(0x5412)]), // TIOCSTI: types into the terminal
+            refuse(&[exactly(0x541C)]), // TIOCLINUX: pastes, reads the console
+            refuse(&[exactly(0x5423)]), // TIOCSETD: loads line disciplines, a rich source of kernel bugs
+            refuse(&[exactly(0x541D)]), // TIOCCONS: redirects the console
+            refuse(&[exactly(0x5437)]), // TIOCVHANGUP
+            allow(&[request(Op::Masked { mask: 0xFFFF_FF00, value: 0x5400 })]),
+            refuse(&[exactly(0xC004_5877)]), // FIFREEZE
+            refuse(&[exactly(0xC004_5878)]), // FITHAW
+            refuse(&[exactly(0xC018_5879)]), // FITRIM
+            allow(&[request(Op::Greater(0x89FF))]),
+            refuse(&[exactly(0x890B)]), // SIOCADDRT
+            refuse(&[exactly(0x890C)]), // SIOCDELRT
+            refuse(&[exactly(0x8911)]), // SIOCSIFLINK
+            refuse(&[exactly(0x8914)]), // SIOCSIFFLAGS
+            refuse(&[exactly(0x8916)]), // SIOCSIFADDR
+            refuse(&[exactly(0x8918)]), // SIOCSIFDSTADDR
+            refuse(&[exactly(0x891A)]), // SIOCSIFBRDADDR
+            refuse(&[exactly(0x891C)]), // SIOCSIFNETMASK
+            refuse(&[exactly(0x891E)]), // SIOCSIFMETRIC
+            refuse(&[exactly(0x8920)]), // SIOCSIFMEM
+            refuse(&[exactly(0x8922)]), // SIOCSIFMTU
+            refuse(&[exactly(0x8923)]), // SIOCSIFNAME
+            refuse(&[exactly(0x8924)]), // SIOCSIFHWADDR
+            refuse(&[exactly(0x8926)]), // SIOCSIFENCAP
+            refuse(&[exactly(0x8930)]), // SIOCSIFSLAVE
+            refuse(&[exactly(0x8931)]), // SIOCADDMULTI
+            refuse(&[exactly(0x8932)]), // SIOCDELMULTI
+            refuse(&[exactly(0x8934)]), // SIOCSIFPFLAGS
+            refuse(&[exactly(0x8936)]), // SIOCDIFADDR
+            refuse(&[exactly(0x8937)]), // SIOCSIFHWBROADCAST
+            refuse(&[exactly(0x8941)]), // SIOCSIFBR
+            refuse(&[exactly(0x8943)]), // SIOCSIFTXQLEN
+            refuse(&[exactly(0x8946)]), // SIOCETHTOOL
+            refuse(&[exactly(0x8949)]), // SIOCSMIIREG
+            refuse(&[exactly(0x8953)]), // SIOCDARP
+            refuse(&[exactly(0x8955)]), // SIOCSARP
+            refuse(&[exactly(0x8960)]), // SIOCDRARP
+            refuse(&[exactly(0x8962)]), // SIOCSRARP
+            refuse(&[exactly(0x8971)]), // SIOCSIFMAP
+            refuse(&[sixteen(0x8980)]), // DLCI and VLAN: SIOCADDDLCI, SIOCSIFVLAN
+            refuse(&[sixteen(0x8990)]), // SIOCBOND*
+            refuse(&[sixteen(0x89A0)]), // SIOCBR*
+            refuse(&[exactly(0x89B0)]), // SIOCSHWTSTAMP
+            refuse(&[sixteen(0x89E0)]), // SIOCPROTOPRIVATE
+            refuse(&[sixteen(0x89F0)]), // SIOCDEVPRIVATE
+        ]
+    };
+}
+const REQUESTS: &[Check] = requests!();
+/// While paths are judged: attributes of a file that may only be read are set by these, whatever it was opened for.
+const REQUESTS_JUDGED: &[Check] = requests!(
+    refuse(&[exactly(0x4008_6602)]), // FS_IOC_SETFLAGS
+    refuse(&[exactly(0x401C_5820)]), // FS_IOC_FSSETXATTR
+    refuse(&[exactly(0x4008_7602)]), // FS_IOC_SETVERSION
+);
 
 /// `O_NOTIFICATION_PIPE` (the value of `O_EXCL`): a queue for kernel events. A kernel built without it says the same.
 const PIPE_FLAGS: &[Check] =
@@ -125,7 +137,10 @@ crate::syscalls! {
     /// Talks to the device, terminal, socket or file system behind a descriptor.
     /// Refused with `EPERM` are requests that type into a terminal or change its line discipline (`TIOCSTI`,
     /// `TIOCLINUX`, `TIOCSETD`, `TIOCCONS`), that configure network interfaces, and that freeze a file system.
-    ioctl(fd: Fd, request: Uint, argument: Word) Io Judge Filter(REQUESTS);
+    /// While paths are judged, also those that set attributes of a file that is open for reading only (chattr(1)).
+    ioctl(fd: Fd, request: Uint, argument: Word) Io Judge Filter(REQUESTS) {
+        PathRules => Filter(REQUESTS_JUDGED),
+    };
     /// Locks a whole file, advisorily.
     flock(fd: Fd, operation: Uint) Io Default Allow;
     /// Makes a pipe.
@@ -233,7 +248,7 @@ crate::syscalls! {
 mod tests {
     use super::*;
     use crate::args::Width;
-    use crate::table::find;
+    use crate::table::{Feature, Surface, find};
 
     fn ioctl(request: u64) -> Verdict {
         let row = find("ioctl").expect("there is a row");
@@ -258,6 +273,12 @@ mod tests {
         assert_eq!(ioctl(0x8927), Verdict::Allow, "SIOCGIFHWADDR");
         assert_eq!(ioctl(0x8912), Verdict::Allow, "SIOCGIFCONF");
         assert_eq!(ioctl(0x8914), Verdict::Fail(Errno::EPERM), "SIOCSIFFLAGS");
+        let row = find("ioctl").expect("there is a row");
+        let judged = row.route_with(Surface::Default, &[Feature::PathRules]);
+        for (request, wanted) in [(0x4008_6602, Verdict::Fail(Errno::EPERM)), (0x8008_6601, Verdict::Allow)] {
+            assert_eq!(ioctl(request), Verdict::Allow, "flags of a file: {request:#x}");
+            assert_eq!(judged.verdict(row.parameters, &[0, request, 0, 0, 0, 0]), wanted, "{request:#x}");
+        }
         assert_eq!(ioctl(0x8983), Verdict::Fail(Errno::EPERM), "SIOCSIFVLAN");
         assert_eq!(ioctl(0xC004_5877), Verdict::Fail(Errno::EPERM), "FIFREEZE");
     }
