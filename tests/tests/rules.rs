@@ -248,6 +248,10 @@ fn hooks_and_settings_stay_as_they_are() {
     run(&project, &["--write", "."], script).exits(0);
     assert_eq!((project.read(".git/hooks/pre-commit"), project.read(".git/config")), ("mine".into(), "[core]".into()));
     assert!(!project.has(".git/hooks/post-commit") && !project.has("old") && project.has(".git/index"));
+    let fresh = Project::new();
+    let options = ["--write", ".", "--hide", "*.pem"];
+    let made = run(&fresh, &options, "git init -q . && git config user.name me").exits(0);
+    assert!(fresh.has(".git/hooks") && fresh.has(".git/config"), "{made:?}");
     run(&project, &["--write", ".", "--write", ".git/config"], "echo more > .git/config").exits(0);
     assert_eq!(project.read(".git/config"), "more\n");
 }

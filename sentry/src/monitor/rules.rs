@@ -100,7 +100,12 @@ impl Builder<'_> {
     /// An exact name as a rule for the sentry, which judges where an object lies: the name that was typed may lead there
     /// by a link.
     fn exactly(&self, entry: &Entry) -> Option<PathRule> {
+        let option = entry.option();
         let effect = match &entry.source {
+            // What is not there may be made.
+            arranged::Source::Kept { .. } if !self.result.placed.iter().any(|placed| placed.rule == option) => {
+                return None;
+            }
             arranged::Source::Host { access: Access::Read, .. }
             | arranged::Source::Made(_)
             | arranged::Source::Kept { .. } => Effect::Read,
@@ -112,7 +117,7 @@ impl Builder<'_> {
         let link = self.result.view.links.iter().find(|(link, _)| is_link(link));
         let real = link.map(|(_, target)| Path::new(OsStr::from_bytes(target.as_bytes())));
         let pattern = Pattern::new(&escaped(real.unwrap_or(&entry.inside))).ok()?;
-        Some(PathRule { pattern, effect: Some(effect), log: false, anchored: true, text: entry.option() })
+        Some(PathRule { pattern, effect: Some(effect), log: false, anchored: true, text: option })
     }
 }
 
