@@ -97,6 +97,21 @@ fn with_protected_names_no_open_is_continued() {
     }
 }
 
+/// With `--interpose full`, or once a rule is about a pattern: what takes a path is answered by the sentry or refused, but
+/// for the walks that the page tells of. In whatever order the features stand, the strictest wins.
+#[test]
+fn every_path_is_interposed_but_these() {
+    const WALKS: [&str; 5] = ["chdir", "execve", "execveat", "mq_open", "mq_unlink"];
+    for features in [&[Feature::PathCalls][..], &Feature::ALL] {
+        for row in all().iter().filter(|row| row.parameters.iter().any(|parameter| parameter.kind == "PathPtr")) {
+            let route = row.route_with(Surface::Compat, features);
+            let answered = matches!(route.handler, Some(Handler::Emulate(_) | Handler::EmulateSlow(_)));
+            let refused = route.handler.is_none() && matches!(route.otherwise, Verdict::Fail(_) | Verdict::Kill);
+            assert!(answered || refused || WALKS.contains(&row.name), "{} with {features:?}", row.name);
+        }
+    }
+}
+
 #[test]
 fn the_numbers_are_those_of_the_headers() {
     let path = "/usr/include/x86_64-linux-gnu/asm/unistd_64.h";
