@@ -93,6 +93,16 @@ const REQUESTS_JUDGED: &[Check] = requests!(
     refuse(&[exactly(0x4008_6602)]), // FS_IOC_SETFLAGS
     refuse(&[exactly(0x401C_5820)]), // FS_IOC_FSSETXATTR
     refuse(&[exactly(0x4008_7602)]), // FS_IOC_SETVERSION
+    refuse(&[exactly(0x4008_6604)]), // EXT4_IOC_SETVERSION
+    refuse(&[exactly(0x4080_6685)]), // FS_IOC_ENABLE_VERITY
+    refuse(&[exactly(0x800C_6613)]), // FS_IOC_SET_ENCRYPTION_POLICY
+    refuse(&[exactly(0x4004_7211)]), // FAT_IOCTL_SET_ATTRIBUTES
+    refuse(&[exactly(0x5000_940E)]), // BTRFS_IOC_SUBVOL_CREATE: makes a name in a directory that is open for reading
+    refuse(&[exactly(0x5000_9418)]), // BTRFS_IOC_SUBVOL_CREATE_V2
+    refuse(&[exactly(0x5000_9401)]), // BTRFS_IOC_SNAP_CREATE
+    refuse(&[exactly(0x5000_9417)]), // BTRFS_IOC_SNAP_CREATE_V2
+    refuse(&[exactly(0x5000_940F)]), // BTRFS_IOC_SNAP_DESTROY
+    refuse(&[exactly(0x5000_943F)]), // BTRFS_IOC_SNAP_DESTROY_V2
 );
 
 /// `O_NOTIFICATION_PIPE` (the value of `O_EXCL`): a queue for kernel events. A kernel built without it says the same.

@@ -14,6 +14,8 @@ const LONGEST: usize = 60;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     parts: Vec<Part>,
+    /// It ended in `**`: what lies beneath is meant, not the place itself.
+    beneath: bool,
 }
 
 /// One component of a pattern.
@@ -39,8 +41,9 @@ enum Token {
 /// What a pattern says of a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Match {
-    /// How many leading components of the path the pattern matches, at most: the path itself or something above it.
-    pub depth: Option<usize>,
+    /// How near to the path the pattern comes, at most: twice the number of leading components that it matches, and one
+    /// more if it is about all that lies beneath those.
+    pub near: Option<usize>,
     /// Whether something beneath the path could still match by what named components of the pattern have matched.
     pub is_on_the_way: bool,
     /// The parts of the pattern that may come next, as a set of bits: where the same directory lies decides what is matched
@@ -71,18 +74,31 @@ impl Pattern {
                 }
             }
         }
+        let beneath = parts.pop_if(|last| *last == Part::Any).is_some();
         if parts.len() > LONGEST {
             return Err("a pattern has at most 60 components");
         }
         match parts[..] {
-            [] | [Part::Any] => Err("it matches everything"),
-            _ => Ok(Self { parts }),
+            [] => Err("it matches everything"),
+            _ => Ok(Self { parts, beneath }),
         }
     }
 
     /// Whether it is a plain path, without wildcards.
     pub fn is_exact(&self) -> bool {
-        self.parts.iter().all(|part| matches!(part, Part::Name(_)))
+        !self.beneath && self.parts.iter().all(|part| matches!(part, Part::Name(_)))
+    }
+
+    /// The same pattern with `to` in the place of `from`, which it begins with.
+    pub fn rebased(&self, from: &Path, to: &Path) -> Option<Self> {
+        let names = |path: &Path| path.components().filter(|part| matches!(part, Component::Normal(_))).count();
+        let rest = self.parts.get(names(from)..)?;
+        let begins = to.components().filter_map(|component| match component {
+            Component::Normal(name) => Some(Part::Name(name.as_bytes().to_vec())),
+            _ => None,
+        });
+        let parts: Vec<Part> = begins.chain(rest.iter().cloned()).collect();
+        (parts.len() <= LONGEST).then_some(Self { parts, beneath: self.beneath })
     }
 
     /// Whether nothing could ever fail to match it.
@@ -118,10 +134,15 @@ impl Pattern {
             Component::Normal(name) => Some(name.as_bytes()),
             _ => None,
         });
-        for (depth, name) in names.enumerate() {
+        let mut names = names.enumerate().peekable();
+        let mut is_the_place = false;
+        while let Some((depth, name)) = names.next() {
             live = self.after(live, name);
             if live & self.end() != 0 {
-                found.depth = Some(depth + 1);
+                is_the_place = self.beneath && names.peek().is_none();
+                if !is_the_place {
+                    found.near = Some(2 * (depth + 1) + usize::from(self.beneath));
+                }
             }
             if live == 0 {
                 break;
@@ -136,7 +157,7 @@ impl Pattern {
         let anywhere = (0..self.parts.len())
             .filter(|index| resting(*index))
             .fold(0, |set, index| set | (1 << index) | (1 << (index + 1)));
-        found.is_on_the_way = found.next & !free & !anywhere != 0;
+        found.is_on_the_way = found.next & !free & !anywhere != 0 || is_the_place;
         found
     }
 
@@ -267,8 +288,8 @@ mod tests {
         Pattern::new(Path::new(text)).unwrap()
     }
 
-    fn depth(text: &str, path: &str) -> Option<usize> {
-        pattern(text).find(Path::new(path)).depth
+    fn near(text: &str, path: &str) -> Option<usize> {
+        pattern(text).find(Path::new(path)).near
     }
 
     #[test]
@@ -301,14 +322,24 @@ mod tests {
 
     #[test]
     fn the_deepest_match_counts() {
-        assert_eq!(depth("/**/.env*", "/w/.env"), Some(2));
-        assert_eq!(depth("/**/.env*", "/.env"), Some(1));
-        assert_eq!(depth("/**/.env*", "/w/.env/a/.envy/b"), Some(4));
-        assert_eq!(depth("/**/.env*", "/w/env"), None);
-        assert_eq!(depth("/w/*.d/x", "/w/a.d/x/y"), Some(3));
-        assert_eq!(depth("/w/*.d/x", "/w/a.d/y"), None);
-        assert_eq!(depth("/w/**", "/w/a/b"), Some(3));
-        assert_eq!(depth("/w/**", "/v"), None);
+        assert_eq!(near("/**/.env*", "/w/.env"), Some(4));
+        assert_eq!(near("/**/.env*", "/.env"), Some(2));
+        assert_eq!(near("/**/.env*", "/w/.env/a/.envy/b"), Some(8));
+        assert_eq!(near("/**/.env*", "/w/env"), None);
+        assert_eq!(near("/w/*.d/x", "/w/a.d/x/y"), Some(6));
+        assert_eq!(near("/w/*.d/x", "/w/a.d/y"), None);
+    }
+
+    #[test]
+    fn all_beneath_a_place_is_a_little_nearer_than_the_place() {
+        assert_eq!(near("/w/**", "/w/a/b"), Some(3));
+        assert_eq!(near("/w", "/w/a/b"), Some(2));
+        assert_eq!(near("/**/x/**", "/w/x/b/x/c"), Some(9));
+        assert_eq!(near("/w/**", "/w"), None);
+        assert_eq!(near("/w/**", "/v"), None);
+        let found = pattern("/w/keys/**").find(Path::new("/w/keys"));
+        assert!(found.is_on_the_way, "moving it would free what is in it");
+        assert!(!pattern("/w/keys/**").is_exact());
     }
 
     #[test]
@@ -341,10 +372,11 @@ mod tests {
         assert!(pattern("/**/*").matches_everything() && !pattern("/a/**").matches_everything());
         assert_eq!(pattern("/a/b*/c").base(), Path::new("/a"));
         assert_eq!(pattern("/a/b").base(), Path::new("/a"));
+        let moved = pattern("/a/b*").rebased(Path::new("/a"), Path::new("/x/y"));
+        assert_eq!(moved, Some(pattern("/x/y/b*")));
         assert_eq!(pattern("/**/b").base(), Path::new("/"));
-        assert!(
-            pattern("/a/\\*").is_exact() && depth("/a/\\*", "/a/*") == Some(2) && depth("/a/\\*", "/a/b").is_none()
-        );
+        assert_eq!(pattern("/a/b/**").base(), Path::new("/a/b"));
+        assert!(pattern("/a/\\*").is_exact() && near("/a/\\*", "/a/*") == Some(4) && near("/a/\\*", "/a/b").is_none());
         assert!(pattern("/a/b").is_exact() && !pattern("/a/*").is_exact());
     }
 }

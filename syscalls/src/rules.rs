@@ -138,15 +138,32 @@ impl Rules {
 
     /// The rule that decides about `path`: of those that match it or something above it the one that matches most of it;
     /// among equals a plain path before a pattern, then hide before deny before write before read.
+    ///
+    /// What is hidden or denied stays so with all that lies beneath: only a plain path that comes nearer opens it again.
+    /// A pattern such as `build/**` may match a secret's directory without anybody having thought of it.
     pub fn decides(&self, path: &Path) -> Option<&PathRule> {
-        let effective = self.paths.iter().filter(|rule| rule.effect.is_some());
-        let near = effective.filter_map(|rule| Some((self.find(rule, path).depth?, rule)));
-        near.max_by_key(|(depth, rule)| (*depth, rule.pattern.is_exact(), rule.effect)).map(|(_, rule)| rule)
+        let mut keeps_away: Option<Nearness> = None;
+        let mut lets_in: Option<Nearness> = None;
+        let mut opens: Option<Nearness> = None;
+        for rule in &self.paths {
+            let (Some(effect), Some(near)) = (rule.effect, self.find(rule, path).near) else { continue };
+            let nearness = ((near, rule.pattern.is_exact(), effect), rule);
+            let kept = if matches!(effect, Effect::Hide | Effect::Deny) { &mut keeps_away } else { &mut lets_in };
+            nearer(kept, nearness);
+            if rule.pattern.is_exact() && matches!(effect, Effect::Read | Effect::Write) {
+                nearer(&mut opens, nearness);
+            }
+        }
+        match (keeps_away, opens) {
+            (Some(kept), Some(open)) if open.0 <= kept.0 => Some(kept.1),
+            (Some(kept), None) => Some(kept.1),
+            _ => lets_in.map(|(_, rule)| rule),
+        }
     }
 
     /// A rule that wants uses of `path` to be told.
     pub fn logs(&self, path: &Path) -> Option<&PathRule> {
-        self.paths.iter().find(|rule| rule.log && self.find(rule, path).depth.is_some())
+        self.paths.iter().find(|rule| rule.log && self.find(rule, path).near.is_some())
     }
 
     /// Whether a directory may move from one name to another without anything beneath it coming under other rules.
@@ -172,6 +189,15 @@ impl Rules {
     pub fn may_connect(&self, path: &Path, birth: Option<(i64, u32)>) -> bool {
         let own = matches!((self.started, birth), (Some(started), Some(birth)) if birth > started);
         own || !self.judge_sockets || self.sockets.iter().any(|granted| granted == path)
+    }
+}
+
+/// How near a rule comes to a path, and the rule.
+type Nearness<'a> = ((usize, bool, Effect), &'a PathRule);
+
+fn nearer<'a>(best: &mut Option<Nearness<'a>>, other: Nearness<'a>) {
+    if best.is_none_or(|best| other.0 > best.0) {
+        *best = Some(other);
     }
 }
 
@@ -253,6 +279,29 @@ mod tests {
             assert_eq!(effect("/usr/lib/.env"), None, "an unanchored pattern leaves the system alone");
             list.rotate_left(1);
         }
+    }
+
+    #[test]
+    fn no_pattern_opens_what_is_hidden() {
+        let rules = rules(&[
+            ("/w", Effect::Write),
+            ("/w/**", Effect::Read),
+            ("/w/build/**", Effect::Write),
+            ("/**/*.log", Effect::Write),
+            ("/**/secrets", Effect::Hide),
+            ("/w/secrets/pub", Effect::Read),
+        ]);
+        let effect = |path: &str| rules.decides(Path::new(path)).and_then(|rule| rule.effect);
+        assert_eq!(effect("/w/x/y"), Some(Effect::Read));
+        assert_eq!(effect("/w/x/y.log"), Some(Effect::Write));
+        assert_eq!(effect("/w/build/x/y"), Some(Effect::Write));
+        for hidden in
+            ["/w/secrets", "/w/secrets/k", "/w/secrets/a/b.log", "/w/build/secrets/k", "/w/secrets/pub/secrets/k"]
+        {
+            assert_eq!(effect(hidden), Some(Effect::Hide), "{hidden}");
+        }
+        assert_eq!(effect("/w/secrets/pub/x"), Some(Effect::Read));
+        assert_eq!(effect("/w"), Some(Effect::Write));
     }
 
     #[test]

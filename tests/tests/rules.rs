@@ -289,3 +289,115 @@ fn a_cow_directory_may_be_reached_by_a_link_and_a_mount_point_is_told() {
     let _ = std::fs::remove_file(&link);
     assert_eq!((run.out.trim(), project.read("plain.txt").as_str()), ("changed", "open"), "{run:?}");
 }
+
+/// A pattern that is written by way of a link is about where the link leads.
+#[test]
+fn a_pattern_may_be_written_by_way_of_a_link() {
+    let project = project();
+    std::os::unix::fs::symlink("sub", project.join("link")).unwrap();
+    for (options, wanted) in [
+        (&["--write", ".", "--hide", "./link/deep/*.pem"][..], "No such file"),
+        (&["--write", ".", "--deny", "./link/deep/**"], "Permission denied"),
+    ] {
+        let run = run(&project, options, "cat link/deep/key.pem sub/deep/key.pem");
+        assert!(!run.out.contains("SECRET") && run.err.matches(wanted).count() == 2, "{options:?}: {run:?}");
+    }
+    let home = Project::new();
+    std::os::unix::fs::symlink(project.path(), home.join("home")).unwrap();
+    let link = home.join("home");
+    let options = ["--read", "~/sub", "--hide", "~/sub/deep/*.pem"];
+    let run = Sandbox::new(&project)
+        .options(options)
+        .env("HOME", link.to_str().unwrap())
+        .sh("cat ~/sub/plain.txt ~/sub/deep/key.pem");
+    assert_eq!(run.out, "open too", "{run:?}");
+}
+
+/// What is hidden stays so beneath whatever other patterns match.
+#[test]
+fn no_pattern_opens_a_hidden_directory() {
+    let project = project();
+    project.write("secrets/k", "SECRET-4");
+    project.write("build/.env.d/x", "SECRET-5");
+    project.give(&project.join("build"));
+    let options =
+        ["--write", ".", "--read", "./**", "--write", "./build/**", "--hide", "**/secrets", "--hide", "**/.env*"];
+    let script = "cat secrets/k build/.env.d/x; echo changed > build/.env.d/x; echo fine > build/new; true";
+    let run = run(&project, &options, script).exits(0);
+    assert!(!run.out.contains("SECRET"), "{run:?}");
+    assert_eq!((project.read("build/.env.d/x").as_str(), project.read("build/new").as_str()), ("SECRET-5", "fine\n"));
+}
+
+/// A program outside replaces a hidden file, as editors do, and the kernel takes the cover away: the rule stays.
+#[test]
+fn a_hidden_file_that_the_host_replaces_stays_hidden() {
+    let project = project();
+    let script = "while [ ! -e go ]; do sleep 0.01; done; cat .env; ls -A";
+    let mut guest = Sandbox::new(&project).options(["--write", ".", "--hide", ".env"]).command(["sh", "-c", script]);
+    let child = guest.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    project.write("new", "SECRET-6");
+    std::fs::rename(project.join("new"), project.join(".env")).unwrap();
+    project.write("go", "");
+    let output = child.wait_with_output().unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(!out.contains("SECRET") && !out.contains(".env") && out.contains("plain.txt"), "{output:?}");
+}
+
+#[test]
+fn another_root_can_be_brought() {
+    let project = Project::new();
+    for directory in ["bin", "proc", "dev", "tmp", "var/tmp"] {
+        std::fs::create_dir_all(project.join(directory)).unwrap();
+    }
+    std::fs::copy(&site().probe, project.join("bin/probe")).unwrap();
+    project.write("etc/secret.pem", "TOKEN");
+    let mut command = as_user(&site().sentry);
+    command.args(["run", "--hide", "*.pem", "--root"]).arg(project.path()).args([
+        "--",
+        "/bin/probe",
+        "read",
+        "/etc/secret.pem",
+    ]);
+    let run = {
+        command.current_dir("/");
+        outcome(command)
+    };
+    assert_eq!(run.out.trim(), "escaped", "an unanchored pattern leaves the system's directories alone: {run:?}");
+    let mut command = as_user(&site().sentry);
+    command.args(["run", "--hide", "/etc/*.pem", "--root"]).arg(project.path()).args([
+        "--",
+        "/bin/probe",
+        "read",
+        "/etc/secret.pem",
+    ]);
+    let run = {
+        command.current_dir("/");
+        outcome(command)
+    };
+    assert_eq!(run.out.trim(), "contained", "{run:?}");
+    let mut command = as_user(&site().sentry);
+    command.args(["run", "--root", "/", "--", "sh", "-c", "ls /; echo x > /sentry-was-here"]);
+    let run = {
+        command.current_dir(site().home.as_path());
+        outcome(command)
+    };
+    assert!(run.out.contains("usr") && !std::path::Path::new("/sentry-was-here").exists(), "{run:?}");
+}
+
+#[test]
+fn a_read_only_file_that_the_host_replaces_is_told() {
+    let project = project();
+    let script = "while [ ! -e go ]; do sleep 0.01; done";
+    let options = ["--write", ".", "--read", "plain.txt"];
+    let mut guest = Sandbox::new(&project).options(options).command(["sh", "-c", script]);
+    let child = guest.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    project.write("new", "other");
+    std::fs::rename(project.join("new"), project.join("plain.txt")).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    project.write("go", "");
+    let output = child.wait_with_output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(err.matches("a program outside replaced").count(), 1, "{err}");
+}

@@ -66,8 +66,7 @@ impl Builder<'_> {
             Some((entry, arranged::Source::Host { path, .. })) => {
                 path.join(inside.strip_prefix(&entry.inside).unwrap_or(inside))
             }
-            // A file system of its own, where no mount point is made; one that is ours, where it can be.
-            Some((_, arranged::Source::Private { size: Some(_) })) => return Ok(Ground::Absent(inside.to_owned())),
+            // In memory of the sandbox's own a mount point can be made.
             Some(_) => return Ok(Ground::Mountable(inside.to_owned())),
             None => match (&self.policy.root, self.system_directory(inside)) {
                 (Some(root), _) => root.join(inside.strip_prefix("/").unwrap_or(inside)),

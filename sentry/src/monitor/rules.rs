@@ -5,7 +5,7 @@
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use shim::failure::Failure;
 use syscalls::pattern::Pattern;
@@ -26,7 +26,8 @@ impl Builder<'_> {
         }
         let kept_away = |entry: &Entry| matches!(entry.source, arranged::Source::Denied | arranged::Source::Hidden);
         let judged = self.policy.interpose == Interpose::Full || self.policy.audit.is_some();
-        let exact = !self.result.rules.paths.is_empty() || judged && self.entries.iter().any(kept_away);
+        let exact = !self.result.rules.paths.is_empty()
+            || self.entries.iter().any(|entry| kept_away(entry) && (judged || self.is_shared(&entry.inside)));
         if !exact && self.policy.audit.is_none() {
             return Ok(());
         }
@@ -69,21 +70,53 @@ impl Builder<'_> {
             }
             _ => {}
         }
-        self.result.rules.paths.push(PathRule {
-            pattern: rule.pattern.clone(),
-            effect: rule.effect,
-            log: rule.log,
-            anchored: rule.anchored,
-            text: rule.text.clone(),
-        });
+        let real = self.real_place(&base);
+        let rebased = if real == base { None } else { rule.pattern.rebased(&base, &real) };
+        for pattern in std::iter::once(rule.pattern.clone()).chain(rebased) {
+            self.result.rules.paths.push(PathRule {
+                pattern,
+                effect: rule.effect,
+                log: rule.log,
+                anchored: rule.anchored,
+                text: rule.text.clone(),
+            });
+        }
         self.note(&rule.text, Layer::Paths, "each call is judged by where the object lies; ring 1 holds the view only");
         Ok(())
+    }
+
+    /// Where `typed` leads in the view. The sentry judges by where an object lies, so a pattern that was written by way of a
+    /// link must be told where the link leads.
+    fn real_place(&self, typed: &Path) -> PathBuf {
+        let own = self.entries.iter().find(|entry| entry.inside == typed);
+        let over = own.or_else(|| self.grant_above(typed));
+        let host = match over.map(|entry| (entry, &entry.source)) {
+            Some((entry, arranged::Source::Host { path, .. })) => {
+                path.join(typed.strip_prefix(&entry.inside).unwrap_or(Path::new("")))
+            }
+            _ => typed.to_owned(),
+        };
+        // What does not exist yet is named as it was written, behind what does.
+        let real = host.ancestors().find_map(|part| {
+            let real = std::fs::canonicalize(part).ok()?;
+            Some(real.join(host.strip_prefix(part).ok()?))
+        });
+        let real = real.unwrap_or_else(|| typed.to_owned());
+        over.and_then(|over| self.as_seen(&real, over)).unwrap_or(real)
     }
 
     /// Whether no part of the view lies at, above or beneath `base`.
     fn is_outside(&self, base: &Path) -> bool {
         self.policy.root.is_none()
             && !self.entries.iter().any(|entry| base.starts_with(&entry.inside) || entry.inside.starts_with(base))
+    }
+
+    /// Whether `name` lies in a directory that the program and the host change alike. A program outside that replaces the
+    /// file there, as editors do, takes the cover away with it: the kernel detaches a mount when its mount point is
+    /// renamed over or removed in another mount namespace.
+    pub(super) fn is_shared(&self, name: &Path) -> bool {
+        let over = self.grant_above(name).map(|entry| &entry.source);
+        matches!(over, Some(arranged::Source::Host { access: Access::Write, .. }))
     }
 
     /// Whether nothing at or beneath `base` can be changed.

@@ -118,11 +118,17 @@ pub fn arrange(policy: &Policy, facts: &Facts, identity: &Identity, ids: &mut Id
     }
     view.places.push(private("/dev/shm", 0o1777)?);
 
+    let mut workdir = arranged.workdir.as_path();
+    if let (Some(root), None) = (&policy.root, &policy.workdir)
+        && !root.join(workdir.strip_prefix("/").unwrap_or(workdir)).is_dir()
+    {
+        workdir = Path::new("/");
+    }
     let mut result = Arranged {
         view,
-        workdir: whole(&arranged.workdir)?,
+        workdir: whole(workdir)?,
         rules: Rules::default(),
-        host_directories: false,
+        host_directories: policy.root.is_some(),
         cow: Vec::new(),
         store: None,
         notes: arranged.notes,
@@ -207,7 +213,10 @@ impl<'a> Builder<'a> {
                     Some(size) => Source::Tmpfs { size: *size },
                     None => Source::Private { mode },
                 };
-                self.place(&entry.inside, source, true, false, option)
+                // A root that the user brought may lack the private directories of every sandbox.
+                let asked = self.policy.scratch.iter().any(|scratch| scratch.inside == entry.inside);
+                let optional = self.policy.root.is_some() && !asked;
+                self.place(&entry.inside, source, true, optional, option)
             }
             arranged::Source::Host { path, access, optional } => {
                 let resolved = match resolve(path, &option) {
@@ -378,6 +387,13 @@ impl<'a> Builder<'a> {
             }
         };
         if let Ok(real) = std::fs::canonicalize(&host) {
+            if self.is_shared(hidden) {
+                self.note(
+                    &option,
+                    Layer::Paths,
+                    "the host may replace the file and its cover with it, so calls are judged too",
+                );
+            }
             return self.place(&self.as_seen(&real, over).unwrap_or(real), Source::Cover, false, true, option);
         }
         if writable {

@@ -112,13 +112,14 @@ impl PatternRule {
 pub fn subject(base: &Path, home: &Path, given: &Path) -> Result<Subject, Error> {
     check_bytes(given.as_os_str())?;
     let text = given.as_os_str();
-    let at_home = given.strip_prefix("~").ok().map(|rest| home.join(rest));
+    let at_home = given.strip_prefix("~").ok();
     if !is_pattern(text) {
-        return inside(base, at_home.as_deref().unwrap_or(given)).map(Subject::Exact);
+        let whole = at_home.map(|rest| home.join(rest));
+        return inside(base, whole.as_deref().unwrap_or(given)).map(Subject::Exact);
     }
     let everywhere = given.starts_with("**") || !text.as_bytes().contains(&b'/');
     let whole = match at_home {
-        Some(whole) => whole,
+        Some(rest) => escaped(home).join(rest),
         None if everywhere => Path::new("/**").join(given),
         // What is before the first wildcard is taken as it is: the base must not become a pattern by its own name.
         None => absolute(&escaped(base), given),
@@ -210,7 +211,7 @@ mod tests {
 
     fn matches(given: &str, path: &str) -> bool {
         let Ok(Subject::Matching(pattern, _)) = read(given) else { panic!("{given} is no pattern") };
-        pattern.find(Path::new(path)).depth.is_some()
+        pattern.find(Path::new(path)).near.is_some()
     }
 
     #[test]

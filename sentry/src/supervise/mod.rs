@@ -58,6 +58,10 @@ impl<P> Shared<P> {
     }
 }
 
+/// What the user is told when a mount of the view is gone.
+const REPLACED: &str = "a read-only mount: a program outside replaced a file or directory inside a --write grant that was read-only \
+                        or protected, and the new one is not";
+
 fn sys_exit(code: i32) -> ! {
     shim::sys::exit_now(code)
 }
@@ -137,6 +141,10 @@ fn supervise<P: Platform>(
     });
     pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;
 
+    // Nobody in the sandbox can mount or unmount; a program outside that replaces a file takes what is mounted on it away.
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+    let mounts = shim::sys::open_at(Some(shared.proc.as_fd()), c"self/mountinfo", flags, 0, 0)
+        .step(|| "watch the view's mounts")?;
     let mut told = Told::default();
     let interval = orders.watched.interval();
     let timeout = interval.map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
@@ -146,6 +154,7 @@ fn supervise<P: Platform>(
             PollFd::new(monitor, PollFlags::empty()),
             PollFd::new(shared.denials.bell(), PollFlags::POLLIN),
             PollFd::new(shared.audit.bell(), PollFlags::POLLIN),
+            PollFd::new(mounts.as_fd(), PollFlags::POLLPRI),
         ];
         match poll(&mut waiting, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
@@ -156,6 +165,9 @@ fn supervise<P: Platform>(
         }
         told.drain(&shared.denials, monitor);
         shared.audit.drain(monitor);
+        if waiting[4].revents().is_some_and(|events| events.contains(PollFlags::POLLPRI)) {
+            let _ = send(monitor, &ToMonitor::Lost(REPLACED.to_owned()), None);
+        }
         if waiting[0].any() == Some(true) {
             let _ = waitpid(init_pid, None);
             told.finish(&shared.denials, monitor);

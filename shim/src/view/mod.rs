@@ -99,7 +99,7 @@ pub fn build(plan: &Plan, lost: &mut dyn FnMut(&str), upper: &mut dyn FnMut(&CSt
 fn devices(plan: &Plan, tree: &Tree) -> Result<(), Failure> {
     if plan.view.root.is_some() {
         let dev = tmpfs(1 << 20, 0o755, sys::NO_SUID)?;
-        sys::attach(dev.as_fd(), tree.target(c"dev", true, "--root")?.as_fd()).step(|| "mount /dev")?;
+        tree.attach_dev(&dev)?;
     }
     for (name, major, minor) in &plan.view.devices {
         let shown = name.to_string_lossy().into_owned();

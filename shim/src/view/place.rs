@@ -1,11 +1,11 @@
 //! One place at a time: open its source, find or make its target, attach.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::fcntl::{OFlag, openat};
 use nix::libc;
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
@@ -85,6 +85,10 @@ pub(super) struct Tree {
     root: OwnedFd,
     /// The device of our own tmpfs: only there may mount points be made. `None` for a root that the user brought.
     own: Option<u64>,
+    /// The devices of other file systems of ours, where mount points may be made as well.
+    ours: RefCell<Vec<u64>>,
+    /// The staging area once it is made; the places of the view may be mounted over its name.
+    stage: OnceCell<OwnedFd>,
     /// How many made files are in the staging area: a mount of something without a name cannot be attached.
     made: Cell<usize>,
 }
@@ -99,11 +103,29 @@ const STAGE: &CStr = c".stage";
 impl Tree {
     pub(super) fn new(root: OwnedFd, own: bool) -> Result<Self, Failure> {
         let device = fstat(&root).step(|| "look at the view's root")?.st_dev;
-        Ok(Self { root, own: own.then_some(device), made: Cell::new(0) })
+        Ok(Self {
+            root,
+            own: own.then_some(device),
+            ours: RefCell::default(),
+            stage: OnceCell::new(),
+            made: Cell::new(0),
+        })
     }
 
     pub(super) fn root(&self) -> &OwnedFd {
         &self.root
+    }
+
+    /// Mounts `dev` as `/dev` of a root that the user brought.
+    pub(super) fn attach_dev(&self, dev: &OwnedFd) -> Result<(), Failure> {
+        sys::attach(dev.as_fd(), self.target(c"dev", true, "--root")?.as_fd()).step(|| "mount /dev")?;
+        self.is_ours(dev)
+    }
+
+    /// Notes that a file system was made for this view.
+    fn is_ours(&self, mount: &OwnedFd) -> Result<(), Failure> {
+        self.ours.borrow_mut().push(fstat(mount).step(|| "look at a private directory")?.st_dev);
+        Ok(())
     }
 
     fn look(&self, path: &CStr) -> Result<OwnedFd, Errno> {
@@ -133,11 +155,15 @@ impl Tree {
     /// Checks that a name may be made in `parent`: only in our own memory, never in a granted directory.
     fn may_make_in(&self, parent: &OwnedFd, path: &CStr, origin: &str) -> Result<(), Failure> {
         let stat = fstat(parent).step(|| format!("look at the parent of {}", show(path)))?;
-        if self.own == Some(stat.st_dev) {
+        if self.own == Some(stat.st_dev) || self.ours.borrow().contains(&stat.st_dev) {
             return Ok(());
         }
-        Err(Failure::check(format!("place {} in the view ({origin})", show(path)))
-            .remedy("it lies in a directory that is granted and does not have it; create it there first"))
+        let remedy = if self.own.is_none() {
+            "the root that was chosen does not have it; create it there first, or begin in another directory"
+        } else {
+            "it lies in a directory that is granted and does not have it; create it there first"
+        };
+        Err(Failure::check(format!("place {} in the view ({origin})", show(path))).remedy(remedy))
     }
 
     /// The mount point `path`, made as an empty directory or file if it is missing.
@@ -218,13 +244,19 @@ impl Tree {
     }
 
     fn stage_directory(&self) -> Result<OwnedFd, Failure> {
+        if let Some(stage) = self.stage.get() {
+            return stage.try_clone().map_err(|_| Failure::new("prepare the view", Errno::last()));
+        }
         let base =
             if self.own.is_none() { self.target(c"tmp", true, "--root")? } else { self.look(c"").step(|| "open /")? };
         match mkdirat(&base, STAGE, Mode::from_bits_truncate(0o700)) {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(errno) => return Err(Failure::new("prepare the view", errno)),
         }
-        sys::open_at(Some(base.as_fd()), STAGE, PATH, 0, CONFINED).step(|| "prepare the view")
+        let stage = sys::open_at(Some(base.as_fd()), STAGE, PATH, 0, CONFINED).step(|| "prepare the view")?;
+        let kept = stage.try_clone().map_err(|_| Failure::new("prepare the view", Errno::last()))?;
+        let _ = self.stage.set(kept);
+        Ok(stage)
     }
 
     fn covers(&self) -> Result<(), Failure> {
@@ -327,6 +359,9 @@ impl Tree {
         upper: &mut dyn FnMut(&CStr, BorrowedFd),
     ) -> Result<(), Failure> {
         let step = || format!("place {} in the view ({})", show(&place.inside), place.origin);
+        if place.optional && self.own.is_none() && self.look(&place.inside).err() == Some(Errno::ENOENT) {
+            return Ok(());
+        }
         let mount = match &place.source {
             Source::Cover => return self.cover(&place.inside).map(drop),
             Source::Private { mode } if self.own.is_some() => {
@@ -345,7 +380,11 @@ impl Tree {
         };
         let directory = is_directory(&fstat(&mount).step(step)?);
         let target = self.target(&place.inside, directory, &place.origin)?;
-        sys::attach(mount.as_fd(), target.as_fd()).step(step)
+        sys::attach(mount.as_fd(), target.as_fd()).step(step)?;
+        match place.source {
+            Source::Private { .. } | Source::Tmpfs { .. } => self.is_ours(&mount),
+            _ => Ok(()),
+        }
     }
 
     /// Nothing in the root itself may be changed any more.
@@ -355,8 +394,8 @@ impl Tree {
         }
         let attributes = MountAttributes { set: SEALED, ..Default::default() };
         sys::set_mount_attributes(self.root.as_fd(), false, &attributes).step(|| "make the view's root read-only")?;
-        let probe = nix::unistd::faccessat(&self.root, c".", nix::unistd::AccessFlags::W_OK, AtFlags::empty());
-        if probe != Err(Errno::EROFS) {
+        let flags = nix::sys::statvfs::fstatvfs(&self.root).step(|| "look at the view's root")?.flags();
+        if !flags.contains(nix::sys::statvfs::FsFlags::ST_RDONLY) {
             return Err(Failure::check("verify that the view's root is read-only"));
         }
         Ok(())

@@ -82,11 +82,12 @@ fn stays_under_its_rules(guest: &dyn Guest, source: &Parent, target: &Parent) ->
     if rules.paths.is_empty() || rules.are_alike(&source.path(guest)?, &target.path(guest)?) {
         return Ok(());
     }
-    let is_directory = |name: &Parent| {
-        let object = name.object(guest, ResolveFlag::empty());
-        object.and_then(|object| fstat(&object)).is_ok_and(|stat| kind(&stat) == SFlag::S_IFDIR)
+    let is_directory = |name: &Parent| match name.object(guest, ResolveFlag::empty()) {
+        Ok(object) => Ok(kind(&fstat(&object)?) == SFlag::S_IFDIR),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(errno) => Err(errno),
     };
-    if is_directory(source) || is_directory(target) { Err(Errno::EXDEV) } else { Ok(()) }
+    if is_directory(source)? || is_directory(target)? { Err(Errno::EXDEV) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -203,7 +203,7 @@ fn getxattrat(
 }
 
 fn get(guest: &dyn Guest, named: &Named, name: &CStr, value: UserPtr, size: u64) -> Answer {
-    on(guest, named, Use::Look, |bearer| told(guest, value, size, |into| sys::attribute(bearer, name, into)))
+    on(guest, named, Use::Read, |bearer| told(guest, value, size, |into| sys::attribute(bearer, name, into)))
 }
 
 fn listxattr(guest: &dyn Guest, path: PathPtr, list: UserPtr, size: Size) -> Answer {
@@ -219,7 +219,7 @@ fn listxattrat(guest: &dyn Guest, dir: DirFd, path: PathPtr, flags: Flags, list:
 }
 
 fn names(guest: &dyn Guest, named: &Named, list: UserPtr, size: Size) -> Answer {
-    on(guest, named, Use::Look, |bearer| told(guest, list, size.0, |into| sys::attributes(bearer, into)))
+    on(guest, named, Use::Read, |bearer| told(guest, list, size.0, |into| sys::attributes(bearer, into)))
 }
 
 fn removexattr(guest: &dyn Guest, path: PathPtr, name: UserPtr) -> Answer {
