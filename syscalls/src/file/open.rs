@@ -27,7 +27,7 @@ use crate::table::{Check, Op, Test};
 crate::syscalls! {
     /// Opens a file.
     /// Fails with `EPERM` when it would create one with set-id bits.
-    /// Limit: while the policy hides names, an open with `O_CREAT` of a FIFO waits uninterruptibly (but can be killed) and fails with `EINTR` when 48 calls wait already, files of `/proc` and `/sys` and unusual devices fail with `EACCES`, and `/dev/tty` is the terminal among descriptors 0 to 2.
+    /// Limit: answered by the sentry, an open of a FIFO waits uninterruptibly (but can be killed) and fails with `EINTR` when 48 calls wait already; unusual devices fail with `EACCES`; `/dev/tty` is the terminal among descriptors 0 to 2; and `fs.protected_regular` and `fs.protected_fifos` are not asked.
     open(path: PathPtr, flags: Flags, mode: Mode) File Judge Filter(OPEN) {
         PathCalls => Emulate(open) when OPEN_ALL,
         ProtectedNames => Emulate(open) when OPEN_JUDGED,
@@ -158,7 +158,8 @@ impl Opening {
         let (creates, exclusive) = (self.flags & libc::O_CREAT != 0, self.flags & libc::O_EXCL != 0);
         if !(creates && exclusive) {
             match start.object(guest, self.walking(), self.resolve) {
-                Err(Errno::ENOENT) if creates => {}
+                // A slash at the end, of the path or of a link, is another mistake where a file may be created.
+                Err(Errno::ENOENT | Errno::ENOTDIR) if creates => {}
                 object => return self.existing(guest, &object?),
             }
         }
