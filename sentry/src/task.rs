@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use shim::sys;
 use syscalls::args::{DirFd, Fd, UserPtr};
 use syscalls::guest::{Decision, Denial, Guest};
+use syscalls::owners::Owner;
 use syscalls::rules::Rules;
 
 use crate::platform::{Notification, Platform};
@@ -129,6 +130,10 @@ impl<P: Platform> Guest for Task<'_, P> {
             Err(Errno::EACCES) => self.duplicate(fd),
             other => other,
         }
+    }
+
+    fn owner(&self) -> Owner {
+        self.shared.owner
     }
 
     fn largest_file(&self) -> Result<u64, Errno> {

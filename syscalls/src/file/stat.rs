@@ -113,7 +113,9 @@ fn newfstatat(guest: &dyn Guest, dir: DirFd, path: PathPtr, buffer: UserPtr, fla
 
 fn tell_stat(guest: &dyn Guest, named: &Named, buffer: UserPtr) -> Answer {
     let object = named.object(Use::Look)?;
-    guest.write(buffer, &sys::stat(object.as_fd())?)?;
+    let mut stat = sys::stat(object.as_fd())?;
+    guest.owner().show_in_stat(&mut stat);
+    guest.write(buffer, &stat)?;
     Ok(Reply::Return(0))
 }
 
@@ -126,7 +128,9 @@ fn statx(guest: &dyn Guest, dir: DirFd, path: PathPtr, flags: Flags, mask: Uint,
     let known = NO_FOLLOW | EMPTY_PATH | NO_AUTOMOUNT | SYNC;
     let named = Named::or_nothing(guest, "statx", dir, path, flags, known)?;
     let object = named.object(Use::Look)?;
-    guest.write(buffer, &sys::statx(object.as_fd(), flags.0 & (SYNC | NO_AUTOMOUNT), mask.0)?)?;
+    let mut statx = sys::statx(object.as_fd(), flags.0 & (SYNC | NO_AUTOMOUNT), mask.0)?;
+    guest.owner().show_in_statx(&mut statx);
+    guest.write(buffer, &statx)?;
     Ok(Reply::Return(0))
 }
 

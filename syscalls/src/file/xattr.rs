@@ -102,6 +102,7 @@ impl Setting {
         let size = usize::try_from(size).ok().filter(|size| *size <= LONGEST).ok_or(Errno::E2BIG)?;
         let mut bytes = vec![0; size];
         guest.read(value, &mut bytes)?;
+        guest.owner().give_in_attribute(&name, &mut bytes);
         Ok(Self { name, value: bytes, flags })
     }
 
@@ -203,7 +204,13 @@ fn getxattrat(
 }
 
 fn get(guest: &dyn Guest, named: &Named, name: &CStr, value: UserPtr, size: u64) -> Answer {
-    on(guest, named, Use::Look, |bearer| told(guest, value, size, |into| sys::attribute(bearer, name, into)))
+    on(guest, named, Use::Look, |bearer| {
+        told(guest, value, size, |into| {
+            let length = sys::attribute(bearer, name, into)?;
+            guest.owner().show_in_attribute(name, into);
+            Ok(length)
+        })
+    })
 }
 
 fn listxattr(guest: &dyn Guest, path: PathPtr, list: UserPtr, size: Size) -> Answer {
