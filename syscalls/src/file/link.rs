@@ -68,7 +68,11 @@ fn make_link(
 
     let _names = names_stay();
     let source = find(guest, call, from.0, source.as_bytes(), flags)?;
-    let target = Parent::find(guest, to.0, target.as_bytes())?;
+    let target = match Parent::find(guest, to.0, target.as_bytes()) {
+        // What is wrong with the first name is told before what is wrong with the second.
+        Err(errno) => return Err(source.missing(guest).unwrap_or(errno)),
+        found => found?,
+    };
     target.may_be_replaced(guest, call)?;
     let name = target.as_given()?;
     match source {
@@ -89,6 +93,16 @@ fn make_link(
 enum Source {
     Name(Parent),
     Object(OwnedFd),
+}
+
+impl Source {
+    /// Why it cannot be found, if it cannot.
+    fn missing(&self, guest: &dyn Guest) -> Option<Errno> {
+        match self {
+            Self::Name(parent) => parent.object(guest, ResolveFlag::empty()).err(),
+            Self::Object(_) => None,
+        }
+    }
 }
 
 /// Finds what is to be linked. A second name lies under other rules, so whoever may not move a file may not link it.

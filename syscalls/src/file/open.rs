@@ -51,6 +51,23 @@ crate::syscalls! {
 }
 
 const O_PATH: u64 = libc::O_PATH as u64;
+/// `VALID_OPEN_FLAGS`, without `O_LARGEFILE`, which the kernel adds.
+const KNOWN: i32 = libc::O_ACCMODE
+    | libc::O_CREAT
+    | libc::O_EXCL
+    | libc::O_NOCTTY
+    | libc::O_TRUNC
+    | libc::O_APPEND
+    | libc::O_NONBLOCK
+    | libc::O_SYNC
+    | libc::O_ASYNC
+    | libc::O_DIRECT
+    | libc::O_DIRECTORY
+    | libc::O_NOFOLLOW
+    | libc::O_NOATIME
+    | libc::O_CLOEXEC
+    | libc::O_PATH
+    | libc::O_TMPFILE;
 
 // Without O_CREAT and O_TMPFILE the mode is whatever the register held, so both arguments are asked.
 const fn set_id(first: usize) -> [Test; 2] {
@@ -116,7 +133,8 @@ fn open_at_seen(guest: &dyn Guest, dir: DirFd, path: PathPtr, _: Flags, _: Mode)
 }
 
 fn judged(guest: &dyn Guest, call: &'static str, at: DirFd, path: PathPtr, flags: Flags, mode: Mode) -> Answer {
-    let (flags, mode) = (flags.0.cast_signed(), Permissions::from_bits_truncate(mode.0));
+    // Like the kernel, which ignores what it does not know; `openat2` would not.
+    let (flags, mode) = (flags.0.cast_signed() & KNOWN, Permissions::from_bits_truncate(mode.0));
     // The kernel says first whether the flags go together; with a path that leads nowhere it says only that.
     if let Err(Errno::EINVAL) = openat(AT_FDCWD, "", OFlag::from_bits_retain(flags), mode) {
         return Err(Errno::EINVAL);

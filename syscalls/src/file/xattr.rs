@@ -171,6 +171,7 @@ fn setxattrat(
     size: Size,
 ) -> Answer {
     let args = Arguments::copy(guest, args, size)?;
+    known(flags)?;
     let setting = Setting::copy(guest, name, UserPtr(args.value), u64::from(args.size), args.flags)?;
     setting.set(guest, &named_at(guest, "setxattrat", dir, path, flags)?)
 }
@@ -198,6 +199,7 @@ fn getxattrat(
     if args.flags != 0 {
         return Err(Errno::EINVAL);
     }
+    known(flags)?;
     let name = attribute_name(guest, name)?;
     let named = named_at(guest, "getxattrat", dir, path, flags)?;
     get(guest, &named, &name, UserPtr(args.value), u64::from(args.size))
@@ -248,6 +250,7 @@ fn fremovexattr(guest: &dyn Guest, file: Fd, name: UserPtr) -> Answer {
 }
 
 fn removexattrat(guest: &dyn Guest, dir: DirFd, path: PathPtr, flags: Flags, name: UserPtr) -> Answer {
+    known(flags)?;
     let name = attribute_name(guest, name)?;
     remove(guest, &named_at(guest, "removexattrat", dir, path, flags)?, &name)
 }
@@ -257,6 +260,11 @@ fn remove(guest: &dyn Guest, named: &Named, name: &CStr) -> Answer {
     Ok(Reply::Return(0))
 }
 
+/// These flags are looked at before the name is.
+fn known(flags: Flags) -> Result<(), Errno> {
+    if flags.0 & !(NO_FOLLOW | EMPTY_PATH) == 0 { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
 fn named_at<'g>(
     guest: &'g dyn Guest,
     call: &'static str,
@@ -264,7 +272,7 @@ fn named_at<'g>(
     path: PathPtr,
     flags: Flags,
 ) -> Result<Named<'g>, Errno> {
-    Named::with_flags(guest, call, dir, path, flags, NO_FOLLOW | EMPTY_PATH)
+    Named::or_nothing(guest, call, dir, path, flags, NO_FOLLOW | EMPTY_PATH)
 }
 
 /// `struct xattr_args` as its first version has it.

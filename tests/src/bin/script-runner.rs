@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn main() {
     // The channel moves out of the way: scripts may look at the first descriptors.
     let (input, mut output) = (move_up(0), move_up(1));
+    // SAFETY: nothing else is open here that anybody owns.
+    unsafe { libc::close_range(3, 199, 0) };
     let base = std::env::current_dir().expect("a working directory");
     let mut lines = BufReader::new(input).lines();
     let mut text = String::new();
@@ -211,7 +213,14 @@ fn in_place(base: &Path, script: &Script) -> String {
     }
     drop(threads);
     let mut tree = BTreeMap::new();
-    note(&base.join("t"), &root, &mut tree);
+    note(&root, &root, &mut tree);
+    for above in root.ancestors().skip(1).take(DEPTH + 1) {
+        for entry in fs::read_dir(above).into_iter().flatten().flatten().filter(|entry| entry.file_name() != "q") {
+            if entry.path() != root {
+                note(&entry.path(), &root, &mut tree);
+            }
+        }
+    }
     note(&base.join("small"), &base.join("small"), &mut tree);
     for (path, what) in tree {
         let _ = writeln!(answer, "{path} {what}");
@@ -222,11 +231,13 @@ fn in_place(base: &Path, script: &Script) -> String {
 /// Notes a tree. What may not be looked into is opened up after it was noted.
 fn note(path: &Path, root: &Path, tree: &mut BTreeMap<String, String>) {
     let Ok(metadata) = fs::symlink_metadata(path) else { return };
-    let name = path
-        .strip_prefix(root)
-        .map_or_else(|_| format!("above/{}", path.components().count()), |path| path.display().to_string());
+    let above = || path.ancestors().nth(1).map_or(0, |above| above.components().count());
+    let name = path.strip_prefix(root).map_or_else(
+        |_| format!("{}/{}", above(), path.file_name().unwrap_or_default().display()),
+        |path| path.display().to_string(),
+    );
     let kind = metadata.file_type();
-    let mut what = format!("{:o} {} {}", metadata.mode(), metadata.nlink(), metadata.uid());
+    let mut what = format!("{:o} {} {}", metadata.mode(), metadata.nlink(), owner(metadata.uid(), metadata.gid()));
     if metadata.mtime() < 1_000_000_000 {
         let _ = write!(what, " time {}.{}", metadata.mtime(), metadata.mtime_nsec());
     }
@@ -337,7 +348,7 @@ impl World {
         for (number, fd) in self.slots.iter().enumerate() {
             path = path.replace(&format!("%{number}"), &fd.to_string());
         }
-        path = path.replace('%', "7");
+        path = path.replace('%', "7").replace("root$", &format!("root{}", self.root.display()));
         let begins = |name: &str| path == name || path.starts_with(&format!("{name}/"));
         let whole = if begins("$ro") || begins("$small") {
             format!("{}/{}", self.base.display(), &path[1..])
@@ -413,13 +424,13 @@ impl World {
                 // SAFETY: the buffer is longer than the structure, for which any bytes are valid.
                 let stat: libc::stat = unsafe { std::ptr::read_unaligned(buffer.as_ptr().cast()) };
                 let libc::stat { st_mode, st_nlink, st_uid, st_gid, st_size, st_rdev, .. } = stat;
-                format!("{st_mode:o} {st_nlink} {st_uid} {st_gid} {st_size} {st_rdev}")
+                format!("{st_mode:o} {st_nlink} {} {st_size} {st_rdev}", owner(st_uid, st_gid))
             }
             "statx" => {
                 // SAFETY: as above.
                 let stat: libc::statx = unsafe { std::ptr::read_unaligned(buffer.as_ptr().cast()) };
                 let libc::statx { stx_mask, stx_mode, stx_nlink, stx_uid, stx_gid, stx_size, .. } = stat;
-                format!("{stx_mask:x} {stx_mode:o} {stx_nlink} {stx_uid} {stx_gid} {stx_size}")
+                format!("{stx_mask:x} {stx_mode:o} {stx_nlink} {} {stx_size}", owner(stx_uid, stx_gid))
             }
             "statfs" => {
                 // SAFETY: as above.
@@ -481,6 +492,18 @@ impl World {
             result
         };
         result.map_or_else(|errno| errno, |()| "done".into())
+    }
+}
+
+/// Owners that are not the caller are one in a sandbox, where they have no ids.
+fn owner(user: u32, group: u32) -> &'static str {
+    // SAFETY: asks for ids.
+    let (own_user, own_group) = unsafe { (libc::getuid(), libc::getgid()) };
+    match (user == own_user, group == own_group) {
+        (true, true) => "own",
+        (true, false) => "own, of another group",
+        (false, true) => "of the own group",
+        (false, false) => "another's",
     }
 }
 

@@ -14,50 +14,87 @@ pub fn script(special: bool) -> impl Strategy<Value = Script> {
 /// What the planted tree has, and what it has not.
 const NAMES: &[&str] = &[
     "d", "d", "d/e", "d/f", "d/e/g", "f", "f", "x", "n", "w", "r", "nd", "nx", "no", "t", "empty", "h", "lf", "ld",
-    "lde", "dang", "ddang", "loop", "l1", "up", "ls", "lds", "ln", "dot", "proc", "fds", "cwd", "null", "abs", "lnd",
-    "fd0", "c38", "c39", "c40", "c41", "d/back", "t/f", "t/l", "nd/f", "nx/f", "no/f", "new", "new", "new2", "d/new",
-    "no/new", "ld/new", "new/sub", ".", "..",
+    "lde", "dang", "ddang", "loop", "l1", "up", "ls", "lds", "ln", "dot", "proc", "fds", "cwd", "abs", "lnd", "c38",
+    "c39", "c40", "c41", "d/back", "t/f", "t/l", "nd/f", "nx/f", "no/f", "new", "new", "new2", "d/new", "no/new",
+    "ld/new", "new/sub", ".", "..",
 ];
 
 /// Paths that are special as a whole.
 const WHOLE: &[&str] = &[
     "",
-    "/",
-    "//",
     ".",
     "..",
-    "/.",
-    "/..",
     "$",
     "$/",
-    "/dev/null",
-    "/dev/null/",
-    "/dev/tty",
-    "/dev/zero",
-    "/dev/fd",
-    "/dev/fd/0",
-    "/dev/stdin",
-    "/proc",
     "/proc/self",
     "/proc/self/",
     "/proc/thread-self",
     "/proc/self/cwd",
     "/proc/self/cwd/",
     "/proc/thread-self/cwd",
-    "/proc/self/root",
     "/proc/self/fd",
     "/proc/self/fd/",
-    "/proc/self/fd/0",
-    "/proc/thread-self/fd/0",
     "/proc/self/fd/99",
     "/proc/self/status",
     "/proc/self/maps",
     "/proc/self/nothing",
     "/proc/self/exe/x",
+];
+
+/// Paths that are special and in a sandbox not as they are natively.
+const OF_THE_VIEW: &[&str] = &[
+    "null",
+    "fd0",
+    "/dev/null/",
+    "/dev/null/x",
+    "/dev/fd/0",
+    "/dev/stdin",
+    "/proc/self/fd/0",
+    "/proc/thread-self/fd/0",
     "/nowhere",
     "/nowhere/x",
+    "/",
+    "//",
+    "/.",
+    "/..",
+    "/new",
+    "/usr",
+    "/usr/new",
+    "/usr/bin/true",
+    "/bin/sh",
+    "/etc/passwd",
+    "/tmp",
+    "/tmp/new",
+    "/tmp/new/x",
+    "/dev",
+    "/dev/null",
+    "/dev/tty",
+    "/dev/zero",
+    "/dev/fd",
+    "/dev/ptmx",
+    "/dev/new",
+    "/dev/shm/new",
+    "/proc",
+    "/proc/1",
+    "/proc/1/exe",
+    "/proc/1/fd/0",
+    "/proc/1/cwd",
+    "/proc/1/maps",
     "/proc/mounts",
+    "/proc/self/root",
+    "/proc/self/root/",
     "/proc/self/task",
+    "/proc/self/exe",
+    "/proc/self/mem",
+    "/proc/self/environ",
+    "/proc/sys/kernel/hostname",
+    "/proc/new",
+    "/proc/self/ns/mnt",
+    "/proc/self/fdinfo/0",
+    "/proc/self/oom_score_adj",
+    "/proc/self/attr/current",
+    "/proc/2/fd/0",
+    "/sys",
 ];
 
 /// Where walks begin.
@@ -141,7 +178,12 @@ fn path(special: bool) -> BoxedStrategy<Arg> {
         1 => longest,
     ];
     let paths = if special {
-        prop_oneof![1 => plain, 1 => select(SPECIAL).prop_map(str::to_owned)].boxed()
+        prop_oneof![
+            4 => plain,
+            3 => select(SPECIAL).prop_map(str::to_owned),
+            1 => select(OF_THE_VIEW).prop_map(str::to_owned)
+        ]
+        .boxed()
     } else {
         plain.boxed()
     };
@@ -257,17 +299,19 @@ fn attribute() -> impl Strategy<Value = Arg> {
     ]
 }
 
-fn value() -> impl Strategy<Value = (Arg, Arg)> {
+/// Ids of others exist natively, in a sandbox they do not.
+fn value(special: bool) -> impl Strategy<Value = (Arg, Arg)> {
     prop_oneof![
         4 => select(&["v", "", "value"][..]).prop_map(|value| (Arg::Bytes(value.into()), number(value.len() as i64))),
-        3 => select(&[-1_i64, 0, 1, 65534, 1000][..]).prop_map(|user| (Arg::List(user), number(44))),
+        3 => select(if special { &[-1_i64, 0, 1, 65534, 1000][..] } else { &[-1][..] }).prop_map(|user| (Arg::List(user), number(44))),
         1 => select(&[0_i64, 3, 65536, 65537][..]).prop_map(|size| (Arg::Out, number(size))),
         1 => Just((Arg::Bad, number(3))),
     ]
 }
 
-fn id() -> impl Strategy<Value = Arg> {
-    prop_oneof![4 => Just(Arg::Own), 3 => Just(number(-1)), 1 => select(&[0_i64, 1, 65534][..]).prop_map(number)]
+fn id(special: bool) -> impl Strategy<Value = Arg> {
+    let others = select(if special { &[0_i64, 1, 65534][..] } else { &[-1][..] });
+    prop_oneof![4 => Just(Arg::Own), 3 => Just(number(-1)), 1 => others.prop_map(number)]
 }
 
 fn call(name: &'static str, args: impl Strategy<Value = Vec<Arg>> + 'static) -> BoxedStrategy<(String, Vec<Arg>)> {
@@ -322,6 +366,8 @@ fn step(special: bool) -> impl Strategy<Value = Step> {
     .prop_map(number);
     let small = select(&[4096_i64, 1, 0, -1][..]).prop_map(number);
     let set_flags = || select(&[0_i64, 0, 1, 2, 4][..]).prop_map(number);
+    let told = (select(&[0_u32, 3, 100, 65536, 65537][..]), select(&[0_u32, 0, 1, 2, 4][..]))
+        .prop_map(|(size, flags)| Arg::Attribute([size, flags]));
     let slot = || (0..3_usize).prop_map(Arg::Slot);
     let calls: Vec<(u32, BoxedStrategy<(String, Vec<Arg>)>)> = vec![
         (8, call("openat", args![dir(), p(), opens(), mode()])),
@@ -358,9 +404,9 @@ fn step(special: bool) -> impl Strategy<Value = Step> {
         (2, call("chmod", args![p(), mode()])),
         (1, call("fchmodat", args![dir(), p(), mode()])),
         (2, call("fchmodat2", args![dir(), p(), mode(), at_flags()])),
-        (1, call("chown", args![p(), id(), id()])),
-        (1, call("lchown", args![p(), id(), id()])),
-        (2, call("fchownat", args![dir(), p(), id(), id(), at_flags()])),
+        (1, call("chown", args![p(), id(special), id(special)])),
+        (1, call("lchown", args![p(), id(special), id(special)])),
+        (2, call("fchownat", args![dir(), p(), id(special), id(special), at_flags()])),
         (4, call("utimensat", args![dir(), p(), times(), at_flags()])),
         (1, call("utimes", args![p(), times()])),
         (1, call("futimesat", args![dir(), p(), times()])),
@@ -372,8 +418,12 @@ fn step(special: bool) -> impl Strategy<Value = Step> {
         (1, call("llistxattr", args![p(), out(), size()])),
         (1, call("removexattr", args![p(), attribute()])),
         (1, call("lremovexattr", args![p(), attribute()])),
-        (3, set_attribute("setxattr", p(), set_flags().boxed())),
-        (1, set_attribute("lsetxattr", p(), set_flags().boxed())),
+        (3, set_attribute("setxattr", p(), special, set_flags().boxed())),
+        (1, set_attribute("lsetxattr", p(), special, set_flags().boxed())),
+        (1, call("getxattrat", args![dir(), p(), at_flags(), attribute(), told.clone(), Just(number(16))])),
+        (1, call("listxattrat", args![dir(), p(), at_flags(), out(), size()])),
+        (1, call("removexattrat", args![dir(), p(), at_flags(), attribute()])),
+        (1, call("setxattrat", args![dir(), p(), at_flags(), attribute(), told, Just(number(16))])),
         (1, call("inotify_add_watch", args![slot(), p(), watch])),
         (1, call("getdents64", args![slot(), out(), select(&[4096_i64, 20, 0][..]).prop_map(number)])),
         (
@@ -404,9 +454,10 @@ fn step(special: bool) -> impl Strategy<Value = Step> {
 fn set_attribute(
     name: &'static str,
     path: BoxedStrategy<Arg>,
+    special: bool,
     flags: BoxedStrategy<Arg>,
 ) -> BoxedStrategy<(String, Vec<Arg>)> {
-    (path, attribute(), value(), flags)
+    (path, attribute(), value(special), flags)
         .prop_map(move |(path, attribute, (value, size), flags)| {
             (name.to_owned(), vec![path, attribute, value, size, flags])
         })

@@ -7,8 +7,10 @@
 mod calls;
 mod worlds;
 
-use proptest::strategy::Strategy;
-use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+use std::collections::BTreeMap;
+
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use sentry_tests::script::Script;
 use worlds::Worlds;
@@ -20,34 +22,59 @@ fn wanted() -> u32 {
     std::env::var("SENTRY_DIFFERENTIAL").ok().and_then(|text| text.parse().ok()).unwrap_or(SCRIPTS)
 }
 
-/// Runs scripts until one shows a difference, and fails with the shortest like it.
-fn differ(scripts: u32, strategy: &impl Strategy<Value = Script>, mut differs: impl FnMut(&Script) -> Option<String>) {
-    let config = Config { cases: scripts, failure_persistence: None, max_shrink_iters: 2000, ..Config::default() };
+/// How many differences are shown, each by a shortest script.
+const SHOWN: usize = 25;
+
+/// Runs scripts, and fails if any shows a difference. Only the first of those that differ in the same way is shown.
+fn differ(scripts: u32, strategy: &impl Strategy<Value = Script>, worlds: &mut Worlds) {
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
     let seed: Vec<u8> = seed.to_ne_bytes().repeat(2);
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
-    let differs = std::cell::RefCell::new(&mut differs);
-    let outcome = runner.run(strategy, |script| match (differs.borrow_mut())(&script) {
-        Some(how) => Err(proptest::test_runner::TestCaseError::fail(how)),
-        None => Ok(()),
-    });
-    match outcome {
-        Ok(()) => {}
-        Err(TestError::Fail(how, script)) => panic!("this script (SENTRY_SCRIPT runs it again):\n{script}\n{how}"),
-        Err(error) => panic!("{error}"),
+    let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
+    let mut found = BTreeMap::new();
+    for _ in 0..scripts {
+        let mut tree = strategy.new_tree(&mut runner).unwrap();
+        let Some(how) = worlds.difference(&tree.current()) else { continue };
+        if found.contains_key(&how) {
+            continue;
+        }
+        let (script, how) = shortest(&mut tree, worlds);
+        found.entry(how).or_insert(script);
+        if found.len() == SHOWN {
+            break;
+        }
     }
+    for (how, script) in &found {
+        eprintln!("this script (SENTRY_SCRIPT runs it again):\n{script}{how}");
+    }
+    assert!(found.is_empty(), "{} differences", found.len());
+}
+
+/// Makes a script shorter and simpler for as long as it still shows a difference.
+fn shortest(tree: &mut impl ValueTree<Value = Script>, worlds: &mut Worlds) -> (Script, String) {
+    let mut best = (tree.current(), String::new());
+    let mut differs = true;
+    for _ in 0..200 {
+        if differs && let Some(how) = worlds.difference(&tree.current()) {
+            best = (tree.current(), how);
+        }
+        if !(if differs { tree.simplify() } else { tree.complicate() }) {
+            break;
+        }
+        differs = worlds.difference(&tree.current()).is_some();
+    }
+    best
 }
 
 #[test]
 fn results_are_the_same_natively_and_interposed() {
     let mut worlds = Worlds::new(true);
-    differ(wanted(), &calls::script(false), |script| worlds.difference(script));
+    differ(wanted(), &calls::script(false), &mut worlds);
 }
 
 #[test]
 fn results_are_the_same_on_read_only_and_full_file_systems() {
     let mut worlds = Worlds::new(false);
-    differ(wanted(), &calls::script(true), |script| worlds.difference(script));
+    differ(wanted(), &calls::script(true), &mut worlds);
 }
 
 /// Scripts that once showed a difference.
