@@ -64,11 +64,11 @@ fn make_link(
         return Err(Errno::EINVAL);
     }
     let source = guest.read_path(from.1)?;
-    let target = guest.read_path(to.1)?;
+    let target = guest.read_path(to.1);
 
     let _names = names_stay();
     let source = find(guest, call, from.0, source.as_bytes(), flags)?;
-    let target = match Parent::find(guest, to.0, target.as_bytes()) {
+    let target = match target.and_then(|target| Parent::find(guest, to.0, target.as_bytes())) {
         // What is wrong with the first name is told before what is wrong with the second.
         Err(errno) => return Err(source.missing(guest).unwrap_or(errno)),
         found => found?,
@@ -127,10 +127,10 @@ fn find(guest: &dyn Guest, call: &'static str, at: DirFd, path: &[u8], flags: Fl
 
 fn make_symlink(guest: &dyn Guest, call: &'static str, target: PathPtr, dir: DirFd, path: PathPtr) -> Answer {
     let target = guest.read_path(target)?;
-    let path = guest.read_path(path)?;
     if target.is_empty() {
         return Err(Errno::ENOENT);
     }
+    let path = guest.read_path(path)?;
     let _names = names_stay();
     let parent = Parent::find(guest, dir, path.as_bytes())?;
     // A link in the place of a directory above a protected name would move that name to where it leads.

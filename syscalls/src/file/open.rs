@@ -174,7 +174,7 @@ impl Opening {
             return self.temporary(guest, &start);
         }
         let (creates, exclusive) = (self.flags & libc::O_CREAT != 0, self.flags & libc::O_EXCL != 0);
-        if !(creates && exclusive) {
+        if !(creates && (exclusive || start.ends_with_slash())) {
             match start.object(guest, self.walking(), self.resolve) {
                 // A slash at the end, of the path or of a link, is another mistake where a file may be created.
                 Err(Errno::ENOENT | Errno::ENOTDIR) if creates => {}
@@ -234,12 +234,8 @@ impl Opening {
         let _names = names_stay();
         parent.may_be_made(guest, self.call)?;
         let _umask = Umask::of(guest)?;
-        let flags = OFlag::from_bits_retain(self.flags)
-            | OFlag::O_CREAT
-            | OFlag::O_EXCL
-            | OFlag::O_NOFOLLOW
-            | OFlag::O_CLOEXEC
-            | OFlag::O_NOCTTY;
+        let flags =
+            OFlag::from_bits_retain(self.flags) | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
         openat(&parent.dir, parent.name.as_c_str(), flags, self.mode - set_id_bits())
     }
 

@@ -94,6 +94,9 @@ impl Open<'_> {
         if self.path.is_empty() {
             return Err(Errno::ENOENT);
         }
+        if self.resolve.contains(ResolveFlag::RESOLVE_BENEATH) && self.path.starts_with(b"/") {
+            return Err(Errno::EXDEV);
+        }
         let start = if self.resolve.intersects(confined) {
             Start::exactly(self.guest.directory(self.dir)?, self.path)
         } else {

@@ -117,10 +117,7 @@ impl ByHand<'_> {
             let follow = !last || slash || !flags.contains(OFlag::O_NOFOLLOW);
             match self.step(&dir, &rest, follow)? {
                 Step::Link(target) => {
-                    self.links += 1;
-                    if self.links > MAX_LINKS {
-                        return Err(Errno::ELOOP);
-                    }
+                    self.one_more_link(1)?;
                     if target.is_empty() {
                         return Err(Errno::ENOENT);
                     }
@@ -184,7 +181,10 @@ impl ByHand<'_> {
             // A magic link: the kernel leads to the object itself, whatever its name.
             Err(Errno::ELOOP) if !self.magic => Err(Errno::ELOOP),
             Err(Errno::ELOOP) if !may_look_behind(&stat) => Err(Errno::EACCES),
-            Err(Errno::ELOOP) => self.behind(dir, name).map(Step::Behind),
+            Err(Errno::ELOOP) => {
+                self.one_more_link(1)?;
+                self.behind(dir, name).map(Step::Behind)
+            }
             // A plain one, such as /proc/mounts.
             _ => Ok(Step::Link(readlinkat(&object, "")?.into_encoded())),
         }
@@ -192,12 +192,12 @@ impl ByHand<'_> {
 
     fn behind(&self, dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
         let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC);
-        self.links_left()?;
         openat2(dir, OsStr::from_bytes(name), how)
     }
 
-    fn links_left(&self) -> Result<(), Errno> {
-        if self.links >= MAX_LINKS { Err(Errno::ELOOP) } else { Ok(()) }
+    fn one_more_link(&mut self, links: usize) -> Result<(), Errno> {
+        self.links += links;
+        if self.links > MAX_LINKS { Err(Errno::ELOOP) } else { Ok(()) }
     }
 
     /// In the root of a procfs: `self` and its relatives are the caller's, and so are the descriptors behind them.
@@ -211,7 +211,8 @@ impl ByHand<'_> {
             && self.magic
             && (follow || used < rest.len())
         {
-            self.links_left()?;
+            // The descriptor's entry is a link, and so is `self`.
+            self.one_more_link(if name.ends_with(b"self") { 2 } else { 1 })?;
             // In /proc a descriptor that is not open is a name that does not exist.
             let object = self.guest.object(Fd(number)).map_err(|errno| match errno {
                 Errno::EBADF => Errno::ENOENT,

@@ -28,7 +28,10 @@ fn main() {
     // The channel moves out of the way: scripts may look at the first descriptors.
     let (input, mut output) = (move_up(0), move_up(1));
     // SAFETY: nothing else is open here that anybody owns.
-    unsafe { libc::close_range(3, 199, 0) };
+    unsafe {
+        libc::close_range(3, 199, 0);
+        libc::close_range(202, u32::MAX, 0);
+    }
     let base = std::env::current_dir().expect("a working directory");
     let mut lines = BufReader::new(input).lines();
     let mut text = String::new();
@@ -97,9 +100,17 @@ fn apart(base: &Path, script: &Script) -> String {
     if status != 0 {
         let _ = writeln!(answer, "ended with status {status:#x}");
     }
-    clean(&base.join("t"));
+    clean_below(&base.join("t"));
     clean_inside(&base.join("small"));
     answer
+}
+
+/// Removes what scripts left, but keeps the way down to where they run.
+fn clean_below(way: &Path) {
+    for entry in fs::read_dir(way).into_iter().flatten().flatten() {
+        let is_way = entry.file_name() == "q" && entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_way { clean_below(&entry.path()) } else { clean(&entry.path()) }
+    }
 }
 
 fn clean_inside(directory: &Path) {
@@ -418,7 +429,8 @@ impl World {
                 self.slots.push(fd);
                 // SAFETY: asks about a descriptor.
                 let (flags, close) = unsafe { (libc::fcntl(fd, libc::F_GETFL), libc::fcntl(fd, libc::F_GETFD)) };
-                format!("fd {fd} {flags:#x} {close}")
+                // A limit that `open` tells of.
+                format!("fd {fd} {:#x} {close}", flags & !libc::O_NOFOLLOW)
             }
             "stat" | "lstat" | "newfstatat" | "fstat" => {
                 // SAFETY: the buffer is longer than the structure, for which any bytes are valid.
@@ -439,7 +451,9 @@ impl World {
             }
             "readlink" | "readlinkat" => {
                 let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-                if text == std::process::id().to_string() { "itself".into() } else { text }
+                // SAFETY: asks for ids.
+                let (process, thread) = unsafe { (libc::getpid(), libc::gettid()) };
+                text.replace(&format!("{process}/task/{thread}"), "this thread").replace(&process.to_string(), "itself")
             }
             "getcwd" => {
                 String::from_utf8_lossy(buffer.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
