@@ -74,6 +74,11 @@ pub trait Guest {
         self.duplicate(fd)
     }
 
+    /// The same by the descriptors of its process, which are its first thread's; nearly always the task's own.
+    fn object_of_process(&self, fd: Fd) -> Result<OwnedFd, Errno> {
+        self.object(fd)
+    }
+
     /// The ids that its own files have for the guest.
     fn owner(&self) -> Owner;
 

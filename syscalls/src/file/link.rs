@@ -20,6 +20,7 @@ crate::syscalls! {
         ProtectedNames => Emulate(link),
     };
     /// Gives a file a second name, relative to directories.
+    /// Limit: answered by the sentry, `AT_EMPTY_PATH` does not ask whether the caller itself opened the file.
     linkat(from_dir: DirFd, from: PathPtr, to_dir: DirFd, to: PathPtr, flags: Flags) File Default Allow {
         PathCalls => Emulate(link_at),
         ProtectedNames => Emulate(link_at),
@@ -113,6 +114,9 @@ fn find(guest: &dyn Guest, call: &'static str, at: DirFd, path: &[u8], flags: Fl
             return Err(Errno::EPERM);
         }
         guest.duplicate(Fd(at.0))?
+    } else if path.ends_with(b"/") {
+        // It can only be a directory, of which there are no second names; a link before the slash is followed.
+        Start::of(guest, at, path)?.object(guest, OFlag::empty(), ResolveFlag::empty())?
     } else if has(libc::AT_SYMLINK_FOLLOW) {
         // Also how a file opened with O_TMPFILE gets its name: by way of /proc/self/fd.
         Start::of(guest, at, path)?.object(guest, OFlag::empty(), ResolveFlag::empty())?

@@ -49,6 +49,7 @@ crate::syscalls! {
         TracePaths => Observe(statx_seen),
     };
     /// Tells whether a file may be read, written or executed.
+    /// Limit: answered by the sentry, a program may not write to the directory `/proc/self/fd`, which the kernel allows and nothing comes of.
     access(path: PathPtr, mode: Mode) File Judge Allow {
         PathCalls => Emulate(access),
         TracePaths => Observe(access_seen),

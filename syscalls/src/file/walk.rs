@@ -129,7 +129,7 @@ impl Start {
 pub(crate) struct Parent {
     /// The directory.
     pub(crate) dir: OwnedFd,
-    /// The last component; `.` for the root itself.
+    /// The last component; `/` for the root itself.
     pub(crate) name: CString,
     /// Whether the path ended with a slash.
     pub(crate) slash: bool,
@@ -150,7 +150,7 @@ impl Parent {
         let bare = path.len() - path.iter().rev().take_while(|byte| **byte == b'/').count();
         let slash = bare < path.len();
         let cut = path[..bare].iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
-        let (above, name) = if bare == 0 { (path, b".".as_slice()) } else { (&path[..cut], &path[cut..bare]) };
+        let (above, name) = if bare == 0 { (path, b"/".as_slice()) } else { (&path[..cut], &path[cut..bare]) };
         let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
         // The dot asks whether the directory may be searched, as the kernel does before it looks at the last component.
         let dir = look(guest, start.dir(), &[above, b"."].concat(), OFlag::O_DIRECTORY, resolve)?;
@@ -167,9 +167,9 @@ impl Parent {
         CString::new(name).map_err(|_| Errno::EINVAL)
     }
 
-    /// True for `.` and `..`, which name no entry of the directory.
+    /// True for `.`, `..` and the root, which name no entry of the directory.
     pub(crate) fn is_dots(&self) -> bool {
-        matches!(self.name.as_bytes(), b"." | b"..")
+        matches!(self.name.as_bytes(), b"." | b".." | b"/")
     }
 
     /// Its path in the view.

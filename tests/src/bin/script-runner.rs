@@ -236,7 +236,7 @@ fn in_place(base: &Path, script: &Script) -> String {
     for (path, what) in tree {
         let _ = writeln!(answer, "{path} {what}");
     }
-    answer.replace(&*root.to_string_lossy(), "$")
+    answer.replace(&*root.to_string_lossy(), "$").replace(&*base.to_string_lossy(), "(base)")
 }
 
 /// Notes a tree. What may not be looked into is opened up after it was noted.
@@ -435,13 +435,20 @@ impl World {
             "stat" | "lstat" | "newfstatat" | "fstat" => {
                 // SAFETY: the buffer is longer than the structure, for which any bytes are valid.
                 let stat: libc::stat = unsafe { std::ptr::read_unaligned(buffer.as_ptr().cast()) };
-                let libc::stat { st_mode, st_nlink, st_uid, st_gid, st_size, st_rdev, .. } = stat;
+                let libc::stat { st_mode, mut st_nlink, st_uid, st_gid, st_size, st_rdev, .. } = stat;
+                // The root of procfs has one for each process.
+                if stat.st_ino == 1 && st_size == 0 {
+                    st_nlink = 0;
+                }
                 format!("{st_mode:o} {st_nlink} {} {st_size} {st_rdev}", owner(st_uid, st_gid))
             }
             "statx" => {
                 // SAFETY: as above.
                 let stat: libc::statx = unsafe { std::ptr::read_unaligned(buffer.as_ptr().cast()) };
-                let libc::statx { stx_mask, stx_mode, stx_nlink, stx_uid, stx_gid, stx_size, .. } = stat;
+                let libc::statx { stx_mask, stx_mode, mut stx_nlink, stx_uid, stx_gid, stx_size, .. } = stat;
+                if stat.stx_ino == 1 && stx_size == 0 {
+                    stx_nlink = 0;
+                }
                 format!("{stx_mask:x} {stx_mode:o} {stx_nlink} {} {stx_size}", owner(stx_uid, stx_gid))
             }
             "statfs" => {
