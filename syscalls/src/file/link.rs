@@ -110,10 +110,7 @@ impl Source {
 fn find(guest: &dyn Guest, call: &'static str, at: DirFd, path: &[u8], flags: Flags) -> Result<Source, Errno> {
     let has = |flag: i32| flags.0 & flag.cast_unsigned() != 0;
     let object = if path.is_empty() && has(libc::AT_EMPTY_PATH) {
-        if at == DirFd::CWD {
-            return Err(Errno::EPERM);
-        }
-        guest.duplicate(Fd(at.0))?
+        if at == DirFd::CWD { guest.directory(at)? } else { guest.duplicate(Fd(at.0))? }
     } else if path.ends_with(b"/") {
         // It can only be a directory, of which there are no second names; a link before the slash is followed.
         Start::of(guest, at, path)?.object(guest, OFlag::empty(), ResolveFlag::empty())?

@@ -241,7 +241,7 @@ impl Opening {
 
     /// Makes a file without a name, which no rule about names concerns.
     fn temporary(&self, guest: &dyn Guest, start: &Start) -> Answer {
-        let dir = start.object(guest, OFlag::O_DIRECTORY, self.resolve)?;
+        let dir = start.object(guest, self.walking() | OFlag::O_DIRECTORY, self.resolve)?;
         judge::object(guest, self.call, &dir, Use::Change)?;
         let _umask = Umask::of(guest)?;
         let flags = (OFlag::from_bits_retain(self.flags) - OFlag::O_NOFOLLOW) | OFlag::O_CLOEXEC;

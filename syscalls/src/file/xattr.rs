@@ -122,6 +122,12 @@ fn attribute_name(guest: &dyn Guest, at: UserPtr) -> Result<CString, Errno> {
 
 /// Acts on the object that a path names, or on the descriptor in place of one.
 fn on<T>(guest: &dyn Guest, named: &Named, usage: Use, act: impl Fn(Bearer) -> Result<T, Errno>) -> Result<T, Errno> {
+    if let Some(fd) = named.descriptor() {
+        // Unlike a path, a descriptor without an open file (`O_PATH`) will not do.
+        let file = guest.duplicate(fd)?;
+        judge::object(guest, named.call(), &file, usage)?;
+        return act(Bearer::File(file.as_fd()));
+    }
     let object = named.object(usage)?;
     if !named.follows() && !named.is_descriptor() && kind(&fstat(&object)?) == SFlag::S_IFLNK {
         let parent = named.parent()?;
@@ -224,7 +230,7 @@ fn llistxattr(guest: &dyn Guest, path: PathPtr, list: UserPtr, size: Size) -> An
 }
 
 fn listxattrat(guest: &dyn Guest, dir: DirFd, path: PathPtr, flags: Flags, list: UserPtr, size: Size) -> Answer {
-    names(guest, &named_at(guest, "listxattrat", dir, path, flags)?, list, size)
+    names(guest, not_cwd(&named_at(guest, "listxattrat", dir, path, flags)?)?, list, size)
 }
 
 fn names(guest: &dyn Guest, named: &Named, list: UserPtr, size: Size) -> Answer {
@@ -252,7 +258,7 @@ fn fremovexattr(guest: &dyn Guest, file: Fd, name: UserPtr) -> Answer {
 fn removexattrat(guest: &dyn Guest, dir: DirFd, path: PathPtr, flags: Flags, name: UserPtr) -> Answer {
     known(flags)?;
     let name = attribute_name(guest, name)?;
-    remove(guest, &named_at(guest, "removexattrat", dir, path, flags)?, &name)
+    remove(guest, not_cwd(&named_at(guest, "removexattrat", dir, path, flags)?)?, &name)
 }
 
 fn remove(guest: &dyn Guest, named: &Named, name: &CStr) -> Answer {
@@ -263,6 +269,11 @@ fn remove(guest: &dyn Guest, named: &Named, name: &CStr) -> Answer {
 /// These flags are looked at before the name is.
 fn known(flags: Flags) -> Result<(), Errno> {
     if flags.0 & !(NO_FOLLOW | EMPTY_PATH) == 0 { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+/// Two of these calls do not take the working directory for a descriptor.
+fn not_cwd<'n, 'g>(named: &'n Named<'g>) -> Result<&'n Named<'g>, Errno> {
+    if named.is_descriptor() && named.descriptor().is_none() { Err(Errno::EBADF) } else { Ok(named) }
 }
 
 fn named_at<'g>(

@@ -22,7 +22,7 @@ const DEPTH: usize = 48;
 /// Where the kernel writes.
 const BUFFER: usize = 70_000;
 /// A script that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 fn main() {
     // The channel moves out of the way: scripts may look at the first descriptors.

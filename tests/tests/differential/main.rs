@@ -8,6 +8,7 @@ mod calls;
 mod worlds;
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -24,6 +25,9 @@ fn wanted() -> u32 {
 
 /// How many differences are shown, each by a shortest script.
 const SHOWN: usize = 25;
+
+/// How long a script is made shorter; one that hangs takes its time.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs scripts, and fails if any shows a difference. Only the first of those that differ in the same way is shown.
 fn differ(scripts: u32, strategy: &impl Strategy<Value = Script>, worlds: &mut Worlds) {
@@ -53,7 +57,11 @@ fn differ(scripts: u32, strategy: &impl Strategy<Value = Script>, worlds: &mut W
 fn shortest(tree: &mut impl ValueTree<Value = Script>, worlds: &mut Worlds) -> (Script, String) {
     let mut best = (tree.current(), String::new());
     let mut differs = true;
+    let began = Instant::now();
     for _ in 0..200 {
+        if began.elapsed() > PATIENCE {
+            break;
+        }
         if differs && let Some(how) = worlds.difference(&tree.current()) {
             best = (tree.current(), how);
         }
