@@ -460,7 +460,8 @@ impl World {
                 let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
                 // SAFETY: asks for ids.
                 let (process, thread) = unsafe { (libc::getpid(), libc::gettid()) };
-                text.replace(&format!("{process}/task/{thread}"), "this thread").replace(&process.to_string(), "itself")
+                let this = [("itself", process.to_string()), ("this thread", format!("{process}/task/{thread}"))];
+                this.into_iter().find(|(_, own)| *own == text).map_or(text, |(name, _)| name.to_owned())
             }
             "getcwd" => {
                 String::from_utf8_lossy(buffer.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()

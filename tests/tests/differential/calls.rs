@@ -138,8 +138,7 @@ const SPECIAL: &[&str] = &[
 ];
 
 /// Paths that are never a FIFO, which would keep a `creat` waiting.
-const FRESH: &[&str] =
-    &["fresh", "d/fresh", "nd/fresh", "no/fresh", "fresh/", "", "loop", "nowhere/x", "$/fresh", "ld/fresh"];
+const FRESH: &[&str] = &["fresh", "d/fresh", "nd/fresh", "no/fresh", "fresh/", "", "nowhere/x", "$/fresh", "ld/fresh"];
 
 /// Paths that name a descriptor.
 const DESCRIPTORS: &[&str] = &[
