@@ -36,6 +36,8 @@ pub struct Site {
     pub always_continue: PathBuf,
     /// The program that attacks.
     pub probe: PathBuf,
+    /// The program that races.
+    pub racer: PathBuf,
     /// The program that runs scripts of calls.
     pub script_runner: PathBuf,
     /// The ordinary user's home directory.
@@ -73,6 +75,7 @@ fn prepare() -> Site {
         sentry: copy("sentry"),
         always_continue: copy("sentry-continue"),
         probe: copy("probe"),
+        racer: copy("racer"),
         script_runner: copy("script-runner"),
         home,
         ids,
