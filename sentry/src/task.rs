@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use shim::sys;
 use syscalls::args::{DirFd, Fd, UserPtr};
 use syscalls::guest::{Decision, Denial, Guest};
+use syscalls::owners::Owner;
 use syscalls::rules::Rules;
 
 use crate::platform::{Notification, Platform};
@@ -49,7 +50,12 @@ impl<'a, P: Platform> Task<'a, P> {
 
     /// Opens something below the task's directory in our private procfs.
     fn open_proc(&self, rest: &str, flags: i32) -> Result<OwnedFd, Errno> {
-        let path = CString::new(format!("{}/{rest}", self.notification.tid)).map_err(|_| Errno::EINVAL)?;
+        self.open_proc_of(self.notification.tid, rest, flags)
+    }
+
+    /// The same of another thread of the task's process.
+    fn open_proc_of(&self, thread: i32, rest: &str, flags: i32) -> Result<OwnedFd, Errno> {
+        let path = CString::new(format!("{thread}/{rest}")).map_err(|_| Errno::EINVAL)?;
         let file = sys::open_at(Some(self.shared.proc.as_fd()), &path, flags | libc::O_CLOEXEC, 0, 0)?;
         self.still_pending()?;
         Ok(file)
@@ -129,6 +135,21 @@ impl<P: Platform> Guest for Task<'_, P> {
             Err(Errno::EACCES) => self.duplicate(fd),
             other => other,
         }
+    }
+
+    fn object_of_process(&self, fd: Fd) -> Result<OwnedFd, Errno> {
+        let process = self.status_number(&self.status()?, "Tgid:", 10)?.cast_signed();
+        if process == self.notification.tid {
+            return self.object(fd);
+        }
+        match self.open_proc_of(process, &format!("fd/{}", fd.0), libc::O_PATH) {
+            Err(Errno::ENOENT) => Err(Errno::EBADF),
+            other => other,
+        }
+    }
+
+    fn owner(&self) -> Owner {
+        self.shared.owner
     }
 
     fn largest_file(&self) -> Result<u64, Errno> {

@@ -35,13 +35,13 @@ pub fn drop_all() -> Result<(), Failure> {
     drop_to(0)
 }
 
-/// For the supervisor until it has joined the guest's namespaces, which asks for rights over its own user namespace
+/// For the supervisor until it has joined the guest's mount namespace, which asks for rights over its own user namespace
 /// (setns(2)); then [`keep_ptrace`].
 pub fn keep_for_joining() -> Result<(), Failure> {
     drop_to(PTRACE | ADMIN | CHROOT)
 }
 
-/// For the supervisor: `CAP_SYS_PTRACE` in the guest's user namespace is what lets it read guests' memory, also of those
+/// For the supervisor: `CAP_SYS_PTRACE` over the guest's user namespace is what lets it read guests' memory, also of those
 /// that are not dumpable.
 pub fn keep_ptrace() -> Result<(), Failure> {
     drop_to(PTRACE)

@@ -62,7 +62,7 @@ fn begin(plan: &Plan, channels: &Channels, proc: OwnedFd) -> Result<(Pid, Option
         },
     )?;
     become_inner(plan)?;
-    share_namespaces(&proc, channels.supervisor.as_fd())?;
+    share_mounts(&proc, channels.supervisor.as_fd())?;
     drop(proc);
     let terminal = terminal::begin_session(plan.terminal.as_ref(), monitor)?;
 
@@ -93,16 +93,13 @@ fn become_inner(plan: &Plan) -> Result<(), Failure> {
     identity::map_own_inner(&plan.identity)
 }
 
-/// Lets the supervisor into the guest's mount and user namespaces: a file that it opens for the guest must lie on the
-/// guest's own mounts, or the kernel calls it unreachable (getcwd(2)) and on another file system (rename(2)); and owners
-/// must have the numbers that the guest knows.
-fn share_namespaces(proc: &OwnedFd, supervisor: BorrowedFd) -> Result<(), Failure> {
+/// Lets the supervisor into the guest's mount namespace: a file that it opens for the guest must lie on the guest's own
+/// mounts, or the kernel calls it unreachable (getcwd(2)) and on another file system (rename(2)).
+fn share_mounts(proc: &OwnedFd, supervisor: BorrowedFd) -> Result<(), Failure> {
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-    for (name, path) in [(b"M", c"self/ns/mnt"), (b"U", c"self/ns/user")] {
-        let namespace = sys::open_at(Some(proc.as_fd()), path, flags, 0, 0).step(|| "open the guest's namespaces")?;
-        exec::pass_on(namespace, supervisor, name).step(|| "show the supervisor the guest's namespaces")?;
-    }
-    Ok(())
+    let mounts = sys::open_at(Some(proc.as_fd()), c"self/ns/mnt", flags, 0, 0);
+    let mounts = mounts.step(|| "open the guest's mount namespace")?;
+    exec::pass_on(mounts, supervisor, b"M").step(|| "show the supervisor the guest's mounts")
 }
 
 /// Reaps and forwards until the guest is gone; the exit code of init itself means nothing.

@@ -37,7 +37,7 @@ pub struct Launched {
 /// What the supervisor starts with.
 #[derive(Debug)]
 pub struct Seat {
-    /// Receives the guest's mount and user namespaces and then the listener, each as the one descriptor of a message.
+    /// Receives the guest's mount namespace and then the listener, each as the one descriptor of a message.
     pub listener: OwnedFd,
     /// A procfs of the outer pid namespace, mounted nowhere.
     pub proc: OwnedFd,

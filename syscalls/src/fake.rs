@@ -13,6 +13,7 @@ use nix::sys::stat::Mode;
 
 use crate::args::{DirFd, Fd, PathPtr, UserPtr};
 use crate::guest::{Decision, Denial, Guest};
+use crate::owners::Owner;
 use crate::rules::Rules;
 
 const PAGE: usize = 4096;
@@ -40,6 +41,8 @@ pub(crate) struct FakeGuest {
     pub ids: (i32, i32),
     /// What was decided.
     pub decisions: RefCell<Vec<Decision>>,
+    /// The ids of its files.
+    pub owner: Owner,
     /// Its limit on the size of files.
     pub largest_file: u64,
 }
@@ -55,6 +58,7 @@ impl Default for FakeGuest {
             rules: Rules::default(),
             ids: (std::process::id().cast_signed(), nix::unistd::gettid().as_raw()),
             decisions: RefCell::default(),
+            owner: Owner::default(),
             largest_file: u64::MAX,
         }
     }
@@ -168,6 +172,10 @@ impl Guest for FakeGuest {
     fn label_of(&self, file: &OwnedFd) -> Result<std::ffi::OsString, Errno> {
         let link = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|_| Errno::EBADF)?;
         Ok(link.into_os_string())
+    }
+
+    fn owner(&self) -> Owner {
+        self.owner
     }
 
     fn largest_file(&self) -> Result<u64, Errno> {

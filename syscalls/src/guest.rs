@@ -13,6 +13,7 @@ use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use crate::args::{DirFd, Fd, PathPtr, Size, UserPtr};
+use crate::owners::Owner;
 use crate::rules::Rules;
 
 const PAGE: usize = 4096;
@@ -72,6 +73,14 @@ pub trait Guest {
     fn object(&self, fd: Fd) -> Result<OwnedFd, Errno> {
         self.duplicate(fd)
     }
+
+    /// The same by the descriptors of its process, which are its first thread's; nearly always the task's own.
+    fn object_of_process(&self, fd: Fd) -> Result<OwnedFd, Errno> {
+        self.object(fd)
+    }
+
+    /// The ids that its own files have for the guest.
+    fn owner(&self) -> Owner;
 
     /// The soft limit of the size of files that the task may make, in bytes (`RLIMIT_FSIZE`).
     fn largest_file(&self) -> Result<u64, Errno>;

@@ -10,6 +10,7 @@ pub mod args;
 pub mod dispatch;
 pub mod filter;
 pub mod guest;
+pub mod owners;
 pub mod page;
 pub mod pattern;
 pub mod reply;

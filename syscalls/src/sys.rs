@@ -101,6 +101,29 @@ pub(crate) fn entries(number: libc::c_long, dir: BorrowedFd, into: &mut [u8]) ->
     length(unsafe { libc::syscall(number, dir.as_raw_fd(), into.as_mut_ptr(), into.len()) })
 }
 
+/// Asks for permissions of a link, fchmodat2(2): the kernel says why not. `EOPNOTSUPP` where it does not know the call (Linux 6.6).
+pub(crate) fn set_mode_of_link(link: BorrowedFd, mode: u32) -> Result<(), Errno> {
+    // SAFETY: the path is NUL-terminated.
+    let result =
+        done(unsafe { libc::syscall(libc::SYS_fchmodat2, link.as_raw_fd(), c"".as_ptr(), mode, libc::AT_EMPTY_PATH) });
+    result.map_err(|errno| if errno == Errno::ENOSYS { Errno::EOPNOTSUPP } else { errno })
+}
+
+/// Gives a socket a name in the working directory, bind(2): up to 108 bytes, all of which a name may need.
+pub(crate) fn bind_to_name(socket: BorrowedFd, name: &CStr) -> Result<(), Errno> {
+    // SAFETY: all zero bytes are a valid address.
+    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    address.sun_family = libc::sa_family_t::try_from(libc::AF_UNIX).map_err(|_| Errno::EINVAL)?;
+    let bytes = name.to_bytes();
+    let room = address.sun_path.get_mut(..bytes.len()).ok_or(Errno::EINVAL)?;
+    for (place, byte) in room.iter_mut().zip(bytes) {
+        *place = byte.cast_signed();
+    }
+    let length = std::mem::offset_of!(libc::sockaddr_un, sun_path) + bytes.len();
+    // SAFETY: the address is at least that long.
+    done(unsafe { libc::syscall(libc::SYS_bind, socket.as_raw_fd(), &raw const address, length) })
+}
+
 /// What an extended attribute belongs to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bearer<'a> {

@@ -5,6 +5,7 @@
 //! that needs what the host lacks is skipped aloud: `SKIPPED: name: reason`.
 
 pub mod listener;
+pub mod script;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -35,6 +36,10 @@ pub struct Site {
     pub always_continue: PathBuf,
     /// The program that attacks.
     pub probe: PathBuf,
+    /// The program that races.
+    pub racer: PathBuf,
+    /// The program that runs scripts of calls.
+    pub script_runner: PathBuf,
     /// The ordinary user's home directory.
     pub home: PathBuf,
     ids: Option<(u32, u32)>,
@@ -66,7 +71,15 @@ fn prepare() -> Site {
         Some(_) => PathBuf::from(format!("/home/{USER}")),
         None => PathBuf::from(std::env::var_os("HOME").expect("HOME")),
     };
-    Site { sentry: copy("sentry"), always_continue: copy("sentry-continue"), probe: copy("probe"), home, ids }
+    Site {
+        sentry: copy("sentry"),
+        always_continue: copy("sentry-continue"),
+        probe: copy("probe"),
+        racer: copy("racer"),
+        script_runner: copy("script-runner"),
+        home,
+        ids,
+    }
 }
 
 /// Whether the tests themselves run as root.

@@ -26,6 +26,7 @@ use shim::message::{ToMonitor, send};
 use shim::plan::Plan;
 use shim::start::Seat;
 use syscalls::dispatch::Dispatch;
+use syscalls::owners::Owner;
 use syscalls::rules::Rules;
 
 use crate::platform::Platform;
@@ -41,6 +42,8 @@ pub struct Shared<P> {
     pub dispatch: Dispatch,
     /// What handlers may ask the policy.
     pub rules: Rules,
+    /// The ids that its own files have for the guest.
+    pub owner: Owner,
     /// A procfs of the outer pid namespace, mounted nowhere.
     pub proc: OwnedFd,
     /// The supervisor's own descriptors, as a directory of that procfs.
@@ -134,6 +137,7 @@ fn supervise<P: Platform>(
         platform,
         dispatch: orders.dispatch,
         rules: orders.rules,
+        owner: Owner { user: plan.identity.uid, group: plan.identity.gid },
         proc,
         descriptors,
         denials,
@@ -195,13 +199,14 @@ fn keep_only(keep: &[RawFd]) {
     shim::sys::close_range(next, u32::MAX);
 }
 
-/// Joins the guest's mount and user namespaces, sent by init, and returns the listener, sent by the guest's process just
-/// before it runs the program. `None`: it never came to that.
+/// Joins the guest's mount namespace, sent by init, and returns the listener, sent by the guest's process just before it
+/// runs the program. `None`: it never came to that.
+///
+/// Not the guest's user namespace as well: the threads of the supervisor would count against the guest's limit on
+/// processes ([`owners`](syscalls::owners) tells what has to be translated instead).
 fn join_and_receive(channel: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
-    for name in [b"M", b"U"] {
-        let Some(namespace) = receive(channel, *name, || "receive the guest's namespaces")? else { return Ok(None) };
-        shim::sys::join(namespace.as_fd()).step(|| "join the guest's namespaces")?;
-    }
+    let Some(mounts) = receive(channel, *b"M", || "receive the guest's mounts")? else { return Ok(None) };
+    shim::sys::join(mounts.as_fd()).step(|| "join the guest's mount namespace")?;
     receive(channel, *b"L", || "receive the guest's listener")
 }
 

@@ -76,6 +76,7 @@ pub const FOR_NAMES: &[&str] =
 pub const FOR_PATHS: &[&str] = &[
     "fchmod",
     "fchmodat",
+    "fchmodat2",
     "fchown",
     "fchownat",
     "fgetxattr",

@@ -20,6 +20,7 @@ crate::syscalls! {
         ProtectedNames => Emulate(link),
     };
     /// Gives a file a second name, relative to directories.
+    /// Limit: answered by the sentry, `AT_EMPTY_PATH` does not ask whether the caller itself opened the file.
     linkat(from_dir: DirFd, from: PathPtr, to_dir: DirFd, to: PathPtr, flags: Flags) File Default Allow {
         PathCalls => Emulate(link_at),
         ProtectedNames => Emulate(link_at),
@@ -64,11 +65,15 @@ fn make_link(
         return Err(Errno::EINVAL);
     }
     let source = guest.read_path(from.1)?;
-    let target = guest.read_path(to.1)?;
+    let target = guest.read_path(to.1);
 
     let _names = names_stay();
     let source = find(guest, call, from.0, source.as_bytes(), flags)?;
-    let target = Parent::find(guest, to.0, target.as_bytes())?;
+    let target = match target.and_then(|target| Parent::find(guest, to.0, target.as_bytes())) {
+        // What is wrong with the first name is told before what is wrong with the second.
+        Err(errno) => return Err(source.missing(guest).unwrap_or(errno)),
+        found => found?,
+    };
     target.may_be_replaced(guest, call)?;
     let name = target.as_given()?;
     match source {
@@ -91,14 +96,24 @@ enum Source {
     Object(OwnedFd),
 }
 
+impl Source {
+    /// Why it cannot be found, if it cannot.
+    fn missing(&self, guest: &dyn Guest) -> Option<Errno> {
+        match self {
+            Self::Name(parent) => parent.object(guest, ResolveFlag::empty()).err(),
+            Self::Object(_) => None,
+        }
+    }
+}
+
 /// Finds what is to be linked. A second name lies under other rules, so whoever may not move a file may not link it.
 fn find(guest: &dyn Guest, call: &'static str, at: DirFd, path: &[u8], flags: Flags) -> Result<Source, Errno> {
     let has = |flag: i32| flags.0 & flag.cast_unsigned() != 0;
     let object = if path.is_empty() && has(libc::AT_EMPTY_PATH) {
-        if at == DirFd::CWD {
-            return Err(Errno::EPERM);
-        }
-        guest.duplicate(Fd(at.0))?
+        if at == DirFd::CWD { guest.directory(at)? } else { guest.duplicate(Fd(at.0))? }
+    } else if path.ends_with(b"/") {
+        // It can only be a directory, of which there are no second names; a link before the slash is followed.
+        Start::of(guest, at, path)?.object(guest, OFlag::empty(), ResolveFlag::empty())?
     } else if has(libc::AT_SYMLINK_FOLLOW) {
         // Also how a file opened with O_TMPFILE gets its name: by way of /proc/self/fd.
         Start::of(guest, at, path)?.object(guest, OFlag::empty(), ResolveFlag::empty())?
@@ -113,10 +128,10 @@ fn find(guest: &dyn Guest, call: &'static str, at: DirFd, path: &[u8], flags: Fl
 
 fn make_symlink(guest: &dyn Guest, call: &'static str, target: PathPtr, dir: DirFd, path: PathPtr) -> Answer {
     let target = guest.read_path(target)?;
-    let path = guest.read_path(path)?;
     if target.is_empty() {
         return Err(Errno::ENOENT);
     }
+    let path = guest.read_path(path)?;
     let _names = names_stay();
     let parent = Parent::find(guest, dir, path.as_bytes())?;
     // A link in the place of a directory above a protected name would move that name to where it leads.

@@ -2,7 +2,7 @@
 //!
 //! A set-id file made inside would be obeyed outside. The mode is a register in all of these, so the filter can tell.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
 use nix::sys::stat::{
@@ -17,6 +17,7 @@ use super::open::set_id_bits;
 use crate::args::{DirFd, Fd, Flags, Mode, PathPtr};
 use crate::guest::Guest;
 use crate::reply::{Answer, Reply};
+use crate::sys;
 use crate::table::Verdict::{Fail, Notify};
 use crate::table::{Check, Op, Test};
 
@@ -76,7 +77,8 @@ fn set_mode(guest: &dyn Guest, named: &Named, mode: Mode) -> Answer {
     let object = named.object(Use::Change)?;
     // Links have no permissions of their own; the entry below would lead on to nowhere.
     if kind(&fstat(&object)?) == SFlag::S_IFLNK {
-        return Err(Errno::EOPNOTSUPP);
+        sys::set_mode_of_link(object.as_fd(), permissions(mode).bits())?;
+        return Ok(Reply::Return(0));
     }
     let entry = object.as_raw_fd().to_string();
     kernels_fchmodat(guest.descriptors()?, entry.as_str(), permissions(mode), FchmodatFlags::FollowSymlink)?;

@@ -85,6 +85,16 @@ impl<'g> Named<'g> {
         self.path.is_empty() && self.may_be_empty
     }
 
+    /// That descriptor, if it is not the working directory.
+    pub(crate) fn descriptor(&self) -> Option<Fd> {
+        (self.is_descriptor() && self.at != DirFd::CWD).then_some(Fd(self.at.0))
+    }
+
+    /// The call's name.
+    pub(crate) fn call(&self) -> &'static str {
+        self.call
+    }
+
     /// The bytes of the path.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.path.as_bytes()

@@ -27,7 +27,7 @@ use crate::table::{Check, Op, Test};
 crate::syscalls! {
     /// Opens a file.
     /// Fails with `EPERM` when it would create one with set-id bits.
-    /// Limit: while the policy hides names, an open with `O_CREAT` of a FIFO waits uninterruptibly (but can be killed) and fails with `EINTR` when 48 calls wait already, files of `/proc` and `/sys` and unusual devices fail with `EACCES`, and `/dev/tty` is the terminal among descriptors 0 to 2.
+    /// Limit: answered by the sentry, an open of a FIFO waits uninterruptibly (but can be killed) and fails with `EINTR` when 48 calls wait already; unusual devices fail with `EACCES`; `/dev/tty` is the terminal among descriptors 0 to 2; `F_GETFL` does not show `O_NOFOLLOW`; and `fs.protected_regular` and `fs.protected_fifos` are not asked.
     open(path: PathPtr, flags: Flags, mode: Mode) File Judge Filter(OPEN) {
         PathCalls => Emulate(open) when OPEN_ALL,
         ProtectedNames => Emulate(open) when OPEN_JUDGED,
@@ -51,6 +51,23 @@ crate::syscalls! {
 }
 
 const O_PATH: u64 = libc::O_PATH as u64;
+/// `VALID_OPEN_FLAGS`, without `O_LARGEFILE`, which the kernel adds.
+const KNOWN: i32 = libc::O_ACCMODE
+    | libc::O_CREAT
+    | libc::O_EXCL
+    | libc::O_NOCTTY
+    | libc::O_TRUNC
+    | libc::O_APPEND
+    | libc::O_NONBLOCK
+    | libc::O_SYNC
+    | libc::O_ASYNC
+    | libc::O_DIRECT
+    | libc::O_DIRECTORY
+    | libc::O_NOFOLLOW
+    | libc::O_NOATIME
+    | libc::O_CLOEXEC
+    | libc::O_PATH
+    | libc::O_TMPFILE;
 
 // Without O_CREAT and O_TMPFILE the mode is whatever the register held, so both arguments are asked.
 const fn set_id(first: usize) -> [Test; 2] {
@@ -116,7 +133,8 @@ fn open_at_seen(guest: &dyn Guest, dir: DirFd, path: PathPtr, _: Flags, _: Mode)
 }
 
 fn judged(guest: &dyn Guest, call: &'static str, at: DirFd, path: PathPtr, flags: Flags, mode: Mode) -> Answer {
-    let (flags, mode) = (flags.0.cast_signed(), Permissions::from_bits_truncate(mode.0));
+    // Like the kernel, which ignores what it does not know; `openat2` would not.
+    let (flags, mode) = (flags.0.cast_signed() & KNOWN, Permissions::from_bits_truncate(mode.0));
     // The kernel says first whether the flags go together; with a path that leads nowhere it says only that.
     if let Err(Errno::EINVAL) = openat(AT_FDCWD, "", OFlag::from_bits_retain(flags), mode) {
         return Err(Errno::EINVAL);
@@ -156,9 +174,10 @@ impl Opening {
             return self.temporary(guest, &start);
         }
         let (creates, exclusive) = (self.flags & libc::O_CREAT != 0, self.flags & libc::O_EXCL != 0);
-        if !(creates && exclusive) {
+        if !(creates && (exclusive || start.ends_with_slash())) {
             match start.object(guest, self.walking(), self.resolve) {
-                Err(Errno::ENOENT) if creates => {}
+                // A slash at the end, of the path or of a link, is another mistake where a file may be created.
+                Err(Errno::ENOENT | Errno::ENOTDIR) if creates => {}
                 object => return self.existing(guest, &object?),
             }
         }
@@ -215,18 +234,14 @@ impl Opening {
         let _names = names_stay();
         parent.may_be_made(guest, self.call)?;
         let _umask = Umask::of(guest)?;
-        let flags = OFlag::from_bits_retain(self.flags)
-            | OFlag::O_CREAT
-            | OFlag::O_EXCL
-            | OFlag::O_NOFOLLOW
-            | OFlag::O_CLOEXEC
-            | OFlag::O_NOCTTY;
+        let flags =
+            OFlag::from_bits_retain(self.flags) | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
         openat(&parent.dir, parent.name.as_c_str(), flags, self.mode - set_id_bits())
     }
 
     /// Makes a file without a name, which no rule about names concerns.
     fn temporary(&self, guest: &dyn Guest, start: &Start) -> Answer {
-        let dir = start.object(guest, OFlag::O_DIRECTORY, self.resolve)?;
+        let dir = start.object(guest, self.walking() | OFlag::O_DIRECTORY, self.resolve)?;
         judge::object(guest, self.call, &dir, Use::Change)?;
         let _umask = Umask::of(guest)?;
         let flags = (OFlag::from_bits_retain(self.flags) - OFlag::O_NOFOLLOW) | OFlag::O_CLOEXEC;

@@ -1,7 +1,7 @@
 //! `openat2(2)`: always answered by the sentry, for its flags and mode lie in memory, where no filter can see them.
 //!
-//! A filter that refuses set-id modes by register let this call create a file with mode 04755. Whatever is not plainly a
-//! file or a directory is answered `ENOSYS`: programs then use `openat`, which the kernel serves within the view.
+//! A filter that refuses set-id modes by register let this call create a file with mode 04755. What cannot be handed over
+//! or followed is answered `ENOSYS`: programs then use `openat`.
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2 as kernels_openat2};
@@ -20,8 +20,9 @@ use crate::reply::Answer;
 crate::syscalls! {
     /// Opens a file, with limits on how its path is resolved.
     /// Fails with `EPERM` when it would create one with set-id bits, and with `ENOSYS`, so that programs use `openat`, for
-    /// what only the kernel can open on behalf of the caller.
-    /// Limit: `O_PATH`, FIFOs, terminals by `/dev/tty`, other devices and files of `/proc` and `/sys` fail with `ENOSYS`; so does creating through a link under `RESOLVE_BENEATH` or `RESOLVE_IN_ROOT`.
+    /// what the sentry cannot open on behalf of the caller.
+    /// Limit: `O_PATH` and unusual devices fail with `ENOSYS`; so does creating through a link under `RESOLVE_BENEATH` or `RESOLVE_IN_ROOT`.
+    /// Limit: FIFOs and `/dev/tty` as for `open`.
     /// Limit: `RESOLVE_CACHED` always fails with `EAGAIN`.
     openat2(dir: DirFd, path: PathPtr, how: UserPtr, size: Size) File Default Emulate(openat2);
 }
@@ -92,6 +93,9 @@ impl Open<'_> {
         let confined = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_IN_ROOT;
         if self.path.is_empty() {
             return Err(Errno::ENOENT);
+        }
+        if self.resolve.contains(ResolveFlag::RESOLVE_BENEATH) && self.path.starts_with(b"/") {
+            return Err(Errno::EXDEV);
         }
         let start = if self.resolve.intersects(confined) {
             Start::exactly(self.guest.directory(self.dir)?, self.path)
@@ -242,20 +246,24 @@ mod tests {
     }
 
     #[test]
-    fn what_only_the_kernel_can_open_falls_back() {
+    fn what_cannot_be_handed_over_falls_back() {
         let mut trial = Trial::new(&[]);
         nix::unistd::mkfifo(&trial.root.join("fifo"), Mode::from_bits_truncate(0o644)).unwrap();
         trial.write("file", "text");
         trial.guest.files.insert(3, fs::File::open(trial.root.join("file")).unwrap().into());
         trial.guest.files.insert(4, fs::File::open("/proc").unwrap().into());
-        for path in ["fifo", "/dev/tty", "/proc/self/status", "/proc/self/exe", "/proc/1/root/etc/passwd"] {
-            assert_eq!(errno(&trial, path, &[0, 0, 0]), Errno::ENOSYS, "{path}");
+        assert_eq!(errno(&trial, "fifo", &[libc::O_PATH as u64, 0, 0]), Errno::ENOSYS);
+        assert_eq!(errno(&trial, "fifo", &[(libc::O_RDONLY | libc::O_NONBLOCK) as u64, 0, 0]), DONE);
+        assert_eq!(errno(&trial, "fifo", &[(libc::O_WRONLY | libc::O_NONBLOCK) as u64, 0, 0]), Errno::ENXIO);
+        assert_eq!(errno(&trial, "/dev/tty", &[0, 0, 0]), Errno::ENXIO, "none of its descriptors is a terminal");
+        for path in ["/proc/self/status", "/proc/self/exe", "/proc/thread-self/root/etc/passwd"] {
+            assert_eq!(errno(&trial, path, &[0, 0, 0]), DONE, "{path}");
         }
         let [_, path, how, size] = args(&trial, "self/status", &[0, 0, 0]);
-        assert_eq!(trial.errno("openat2", &[4, path, how, size]), Errno::ENOSYS);
+        assert_eq!(trial.errno("openat2", &[4, path, how, size]), DONE);
         assert_eq!(errno(&trial, "/dev/null", &[CREATE, 0o644, 0]), DONE);
         assert_eq!(contents(trial.opened("openat2", &args(&trial, "/proc/self/fd/3", &[0, 0, 0]))), "text");
-        assert_eq!(errno(&trial, "/proc/self/fd/3", &[0, 0, libc::RESOLVE_NO_MAGICLINKS]), Errno::ENOSYS);
+        assert_eq!(errno(&trial, "/proc/self/fd/3", &[0, 0, libc::RESOLVE_NO_MAGICLINKS]), Errno::ELOOP);
         assert_eq!(errno(&trial, "/proc/self/fd/9", &[0, 0, 0]), Errno::ENOENT);
     }
 

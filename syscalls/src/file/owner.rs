@@ -29,26 +29,28 @@ crate::syscalls! {
 }
 
 fn chown(guest: &dyn Guest, path: PathPtr, user: Id, group: Id) -> Answer {
-    set_owner(&Named::copy(guest, "chown", DirFd::CWD, path)?, user, group)
+    set_owner(guest, &Named::copy(guest, "chown", DirFd::CWD, path)?, user, group)
 }
 
 fn lchown(guest: &dyn Guest, path: PathPtr, user: Id, group: Id) -> Answer {
-    set_owner(&Named::copy(guest, "lchown", DirFd::CWD, path)?.itself(), user, group)
+    set_owner(guest, &Named::copy(guest, "lchown", DirFd::CWD, path)?.itself(), user, group)
 }
 
 fn fchownat(guest: &dyn Guest, dir: DirFd, path: PathPtr, user: Id, group: Id, flags: Flags) -> Answer {
     let named = Named::with_flags(guest, "fchownat", dir, path, flags, NO_FOLLOW | EMPTY_PATH)?;
-    set_owner(&named, user, group)
+    set_owner(guest, &named, user, group)
 }
 
-fn set_owner(named: &Named, user: Id, group: Id) -> Answer {
-    sys::set_owner(named.object(Use::Change)?.as_fd(), user.0, group.0)?;
+fn set_owner(guest: &dyn Guest, named: &Named, user: Id, group: Id) -> Answer {
+    let (user, group) = guest.owner().given(user.0, group.0);
+    sys::set_owner(named.object(Use::Change)?.as_fd(), user, group)?;
     Ok(Reply::Return(0))
 }
 
 fn fchown(guest: &dyn Guest, file: Fd, user: Id, group: Id) -> Answer {
     let file = guest.duplicate(file)?;
     judge::object(guest, "fchown", &file, Use::Change)?;
-    nix::unistd::fchown(&file, Some(user.0.into()), Some(group.0.into()))?;
+    let (user, group) = guest.owner().given(user.0, group.0);
+    nix::unistd::fchown(&file, Some(user.into()), Some(group.into()))?;
     Ok(Reply::Return(0))
 }

@@ -58,12 +58,13 @@ fn move_name(
     if flags.contains(RenameFlags::RENAME_EXCHANGE) && flags.intersects(either) {
         return Err(Errno::EINVAL);
     }
+    // What is wrong with the first path is told before what is wrong with the second, but both are copied first.
     let source = guest.read_path(from.1)?;
-    let target = guest.read_path(to.1)?;
+    let target = guest.read_path(to.1);
 
     let _names = names_move();
     let source = Parent::find(guest, from.0, source.as_bytes())?;
-    let target = Parent::find(guest, to.0, target.as_bytes())?;
+    let target = Parent::find(guest, to.0, target?.as_bytes())?;
     source.may_be_moved(guest, call)?;
     target.may_be_replaced(guest, call)?;
     if flags.contains(RenameFlags::RENAME_EXCHANGE) {

@@ -115,12 +115,9 @@ impl ByHand<'_> {
             let last = rest[behind..].iter().all(|byte| *byte == b'/');
             let slash = behind < rest.len();
             let follow = !last || slash || !flags.contains(OFlag::O_NOFOLLOW);
-            match self.step(&dir, &rest, follow)? {
+            match self.step(&dir, &rest, follow, !flags.contains(OFlag::O_NOFOLLOW))? {
                 Step::Link(target) => {
-                    self.links += 1;
-                    if self.links > MAX_LINKS {
-                        return Err(Errno::ELOOP);
-                    }
+                    self.one_more_link(1)?;
                     if target.is_empty() {
                         return Err(Errno::ENOENT);
                     }
@@ -154,13 +151,13 @@ impl ByHand<'_> {
         }
     }
 
-    /// One component of `rest`, from `dir` on.
-    fn step(&mut self, dir: &OwnedFd, rest: &[u8], follow: bool) -> Result<Step, Errno> {
+    /// One component of `rest`, from `dir` on: whether a link is followed there, and whether one is at the very end.
+    fn step(&mut self, dir: &OwnedFd, rest: &[u8], follow: bool, to_the_end: bool) -> Result<Step, Errno> {
         let (name, _) = split(rest);
         let in_proc = is_procfs(dir)?;
         if in_proc
             && fstat(dir)?.st_ino == PROC_ROOT
-            && let Some(step) = self.own(rest, follow)?
+            && let Some(step) = self.own(rest, follow, to_the_end)?
         {
             return Ok(step);
         }
@@ -184,7 +181,10 @@ impl ByHand<'_> {
             // A magic link: the kernel leads to the object itself, whatever its name.
             Err(Errno::ELOOP) if !self.magic => Err(Errno::ELOOP),
             Err(Errno::ELOOP) if !may_look_behind(&stat) => Err(Errno::EACCES),
-            Err(Errno::ELOOP) => self.behind(dir, name).map(Step::Behind),
+            Err(Errno::ELOOP) => {
+                self.one_more_link(1)?;
+                self.behind(dir, name).map(Step::Behind)
+            }
             // A plain one, such as /proc/mounts.
             _ => Ok(Step::Link(readlinkat(&object, "")?.into_encoded())),
         }
@@ -192,28 +192,33 @@ impl ByHand<'_> {
 
     fn behind(&self, dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
         let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC);
-        self.links_left()?;
         openat2(dir, OsStr::from_bytes(name), how)
     }
 
-    fn links_left(&self) -> Result<(), Errno> {
-        if self.links >= MAX_LINKS { Err(Errno::ELOOP) } else { Ok(()) }
+    fn one_more_link(&mut self, links: usize) -> Result<(), Errno> {
+        self.links += links;
+        if self.links > MAX_LINKS { Err(Errno::ELOOP) } else { Ok(()) }
     }
 
     /// In the root of a procfs: `self` and its relatives are the caller's, and so are the descriptors behind them.
-    fn own(&mut self, rest: &[u8], follow: bool) -> Result<Option<Step>, Errno> {
+    fn own(&mut self, rest: &[u8], follow: bool, to_the_end: bool) -> Result<Option<Step>, Errno> {
         let (process, thread) = match self.ids {
             Some(ids) => ids,
             None => *self.ids.insert(self.guest.own_ids()?),
         };
         let (name, _) = split(rest);
-        if let Some((number, used)) = own_descriptor(rest, process, thread)
+        if let Some((whose, number, used)) = own_descriptor(rest, process, thread)
             && self.magic
-            && (follow || used < rest.len())
+            && (to_the_end || used < rest.len())
         {
-            self.links_left()?;
+            // The descriptor's entry is a link, and so is `self`.
+            self.one_more_link(if name.ends_with(b"self") { 2 } else { 1 })?;
             // In /proc a descriptor that is not open is a name that does not exist.
-            let object = self.guest.object(Fd(number)).map_err(|errno| match errno {
+            let object = match whose {
+                Whose::Thread => self.guest.object(Fd(number)),
+                Whose::Process => self.guest.object_of_process(Fd(number)),
+            };
+            let object = object.map_err(|errno| match errno {
                 Errno::EBADF => Errno::ENOENT,
                 errno => errno,
             })?;
@@ -227,20 +232,29 @@ impl ByHand<'_> {
     }
 }
 
-/// Recognises `self/fd/N`, `7/fd/N` and `7/task/8/fd/N` as a descriptor of process 7, thread 8: its number, and how much
-/// of the path that is.
-fn own_descriptor(path: &[u8], process: i32, thread: i32) -> Option<(i32, usize)> {
+/// In whose table a descriptor is looked up. Threads may have tables of their own; that of a process is its first thread's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Thread,
+    Process,
+}
+
+/// Recognises `self/fd/N`, `7/fd/N` and `7/task/8/fd/N` as a descriptor of process 7, thread 8: whose, its number, and how
+/// much of the path that is.
+fn own_descriptor(path: &[u8], process: i32, thread: i32) -> Option<(Whose, i32, usize)> {
     let mut parts = components(path);
     let who = parts.next()?.0;
     let mut entry = parts.next()?;
     let is_process = who == b"self" || number(who) == Some(process);
+    let mut whose = if is_process { Whose::Process } else { Whose::Thread };
     if is_process && entry.0 == b"task" && number(parts.next()?.0) == Some(thread) {
         entry = parts.next()?;
+        whose = Whose::Thread;
     } else if !is_process && who != b"thread-self" {
         return None;
     }
     let (digits, start) = if entry.0 == b"fd" { parts.next()? } else { return None };
-    Some((number(digits)?, start + digits.len()))
+    Some((whose, number(digits)?, start + digits.len()))
 }
 
 /// A number as procfs spells it: no sign, no leading zero.
@@ -315,13 +329,16 @@ mod tests {
     #[test]
     fn only_the_callers_own_descriptors_are_recognised() {
         let seen = |path: &str| {
-            let (number, used) = own_descriptor(path.as_bytes(), 7, 8)?;
-            Some((number, path[used..].to_owned()))
+            let (whose, number, used) = own_descriptor(path.as_bytes(), 7, 8)?;
+            Some((whose, number, path[used..].to_owned()))
         };
-        for path in ["self/fd/3", "thread-self/fd/3", "7/fd/3", "/self/./fd//3", "self/task/8/fd/3", "7/task/8/fd/3"] {
-            assert_eq!(seen(path), Some((3, String::new())), "{path}");
+        for path in ["self/fd/3", "7/fd/3", "/self/./fd//3"] {
+            assert_eq!(seen(path), Some((Whose::Process, 3, String::new())), "{path}");
         }
-        assert_eq!(seen("self/fd/3/x"), Some((3, "/x".to_owned())));
+        for path in ["thread-self/fd/3", "self/task/8/fd/3", "7/task/8/fd/3"] {
+            assert_eq!(seen(path), Some((Whose::Thread, 3, String::new())), "{path}");
+        }
+        assert_eq!(seen("self/fd/3/x"), Some((Whose::Process, 3, "/x".to_owned())));
         for path in
             ["8/fd/3", "self/task/9/fd/3", "self/fd", "self/fd/03", "self/fd/+3", "self/fd/-1", "self/../self/fd/3"]
         {

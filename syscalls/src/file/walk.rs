@@ -101,6 +101,11 @@ impl Start {
         Self { dir: Some(dir), rest: path.to_vec() }
     }
 
+    /// Whether what is left of the path ends with a slash.
+    pub(crate) fn ends_with_slash(&self) -> bool {
+        self.rest.ends_with(b"/")
+    }
+
     /// Opens what is left of the path, as an object and without opening the file.
     pub(crate) fn object(&self, guest: &dyn Guest, flags: OFlag, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
         look(guest, self.dir(), &self.rest, flags, resolve)
@@ -124,7 +129,7 @@ impl Start {
 pub(crate) struct Parent {
     /// The directory.
     pub(crate) dir: OwnedFd,
-    /// The last component; `.` for the root itself.
+    /// The last component; `/` for the root itself.
     pub(crate) name: CString,
     /// Whether the path ended with a slash.
     pub(crate) slash: bool,
@@ -145,13 +150,10 @@ impl Parent {
         let bare = path.len() - path.iter().rev().take_while(|byte| **byte == b'/').count();
         let slash = bare < path.len();
         let cut = path[..bare].iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
-        let (above, name) = if bare == 0 { (path, b".".as_slice()) } else { (&path[..cut], &path[cut..bare]) };
+        let (above, name) = if bare == 0 { (path, b"/".as_slice()) } else { (&path[..cut], &path[cut..bare]) };
         let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
-        let dir = if above.is_empty() {
-            start.from()?
-        } else {
-            look(guest, start.dir(), above, OFlag::O_DIRECTORY, resolve)?
-        };
+        // The dot asks whether the directory may be searched, as the kernel does before it looks at the last component.
+        let dir = look(guest, start.dir(), &[above, b"."].concat(), OFlag::O_DIRECTORY, resolve)?;
         Ok(Self { dir, name, slash })
     }
 
@@ -165,9 +167,9 @@ impl Parent {
         CString::new(name).map_err(|_| Errno::EINVAL)
     }
 
-    /// True for `.` and `..`, which name no entry of the directory.
+    /// True for `.`, `..` and the root, which name no entry of the directory.
     pub(crate) fn is_dots(&self) -> bool {
-        matches!(self.name.as_bytes(), b"." | b"..")
+        matches!(self.name.as_bytes(), b"." | b".." | b"/")
     }
 
     /// Its path in the view.

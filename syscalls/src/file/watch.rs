@@ -29,8 +29,29 @@ crate::syscalls! {
     inotify_rm_watch(queue: Fd, watch: Int) File Default Allow;
 }
 
+/// `ALL_INOTIFY_BITS`.
+const EVENTS_AND_FLAGS: u32 = libc::IN_ALL_EVENTS
+    | libc::IN_UNMOUNT
+    | libc::IN_Q_OVERFLOW
+    | libc::IN_IGNORED
+    | libc::IN_ONLYDIR
+    | libc::IN_DONT_FOLLOW
+    | libc::IN_EXCL_UNLINK
+    | libc::IN_MASK_CREATE
+    | libc::IN_MASK_ADD
+    | libc::IN_ISDIR
+    | libc::IN_ONESHOT;
+
 fn add_watch(guest: &dyn Guest, queue: Fd, path: PathPtr, mask: Uint) -> Answer {
+    if mask.0 & EVENTS_AND_FLAGS == 0 {
+        return Err(Errno::EINVAL);
+    }
     let queue = guest.duplicate(queue)?;
+    // The kernel says first whether queue and mask are good; with a path that leads nowhere it says only that.
+    match sys::watch(queue.as_fd(), c"", mask.0) {
+        Err(Errno::ENOENT) => {}
+        other => return other.map(Reply::Return),
+    }
     let named = Named::copy(guest, "inotify_add_watch", DirFd::CWD, path)?;
     let named = if mask.0 & libc::IN_DONT_FOLLOW != 0 { named.itself() } else { named };
     let object = named.object(Use::Read)?;

@@ -102,6 +102,7 @@ impl Setting {
         let size = usize::try_from(size).ok().filter(|size| *size <= LONGEST).ok_or(Errno::E2BIG)?;
         let mut bytes = vec![0; size];
         guest.read(value, &mut bytes)?;
+        guest.owner().give_in_attribute(&name, &mut bytes);
         Ok(Self { name, value: bytes, flags })
     }
 
@@ -121,6 +122,12 @@ fn attribute_name(guest: &dyn Guest, at: UserPtr) -> Result<CString, Errno> {
 
 /// Acts on the object that a path names, or on the descriptor in place of one.
 fn on<T>(guest: &dyn Guest, named: &Named, usage: Use, act: impl Fn(Bearer) -> Result<T, Errno>) -> Result<T, Errno> {
+    if let Some(fd) = named.descriptor() {
+        // Unlike a path, a descriptor without an open file (`O_PATH`) will not do.
+        let file = guest.duplicate(fd)?;
+        judge::object(guest, named.call(), &file, usage)?;
+        return act(Bearer::File(file.as_fd()));
+    }
     let object = named.object(usage)?;
     if !named.follows() && !named.is_descriptor() && kind(&fstat(&object)?) == SFlag::S_IFLNK {
         let parent = named.parent()?;
@@ -170,6 +177,7 @@ fn setxattrat(
     size: Size,
 ) -> Answer {
     let args = Arguments::copy(guest, args, size)?;
+    known(flags)?;
     let setting = Setting::copy(guest, name, UserPtr(args.value), u64::from(args.size), args.flags)?;
     setting.set(guest, &named_at(guest, "setxattrat", dir, path, flags)?)
 }
@@ -197,13 +205,20 @@ fn getxattrat(
     if args.flags != 0 {
         return Err(Errno::EINVAL);
     }
+    known(flags)?;
     let name = attribute_name(guest, name)?;
     let named = named_at(guest, "getxattrat", dir, path, flags)?;
     get(guest, &named, &name, UserPtr(args.value), u64::from(args.size))
 }
 
 fn get(guest: &dyn Guest, named: &Named, name: &CStr, value: UserPtr, size: u64) -> Answer {
-    on(guest, named, Use::Read, |bearer| told(guest, value, size, |into| sys::attribute(bearer, name, into)))
+    on(guest, named, Use::Read, |bearer| {
+        told(guest, value, size, |into| {
+            let length = sys::attribute(bearer, name, into)?;
+            guest.owner().show_in_attribute(name, into);
+            Ok(length)
+        })
+    })
 }
 
 fn listxattr(guest: &dyn Guest, path: PathPtr, list: UserPtr, size: Size) -> Answer {
@@ -215,7 +230,7 @@ fn llistxattr(guest: &dyn Guest, path: PathPtr, list: UserPtr, size: Size) -> An
 }
 
 fn listxattrat(guest: &dyn Guest, dir: DirFd, path: PathPtr, flags: Flags, list: UserPtr, size: Size) -> Answer {
-    names(guest, &named_at(guest, "listxattrat", dir, path, flags)?, list, size)
+    names(guest, not_cwd(&named_at(guest, "listxattrat", dir, path, flags)?)?, list, size)
 }
 
 fn names(guest: &dyn Guest, named: &Named, list: UserPtr, size: Size) -> Answer {
@@ -241,13 +256,24 @@ fn fremovexattr(guest: &dyn Guest, file: Fd, name: UserPtr) -> Answer {
 }
 
 fn removexattrat(guest: &dyn Guest, dir: DirFd, path: PathPtr, flags: Flags, name: UserPtr) -> Answer {
+    known(flags)?;
     let name = attribute_name(guest, name)?;
-    remove(guest, &named_at(guest, "removexattrat", dir, path, flags)?, &name)
+    remove(guest, not_cwd(&named_at(guest, "removexattrat", dir, path, flags)?)?, &name)
 }
 
 fn remove(guest: &dyn Guest, named: &Named, name: &CStr) -> Answer {
     on(guest, named, Use::Change, |bearer| sys::remove_attribute(bearer, name))?;
     Ok(Reply::Return(0))
+}
+
+/// These flags are looked at before the name is.
+fn known(flags: Flags) -> Result<(), Errno> {
+    if flags.0 & !(NO_FOLLOW | EMPTY_PATH) == 0 { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+/// Two of these calls do not take the working directory for a descriptor.
+fn not_cwd<'n, 'g>(named: &'n Named<'g>) -> Result<&'n Named<'g>, Errno> {
+    if named.is_descriptor() && named.descriptor().is_none() { Err(Errno::EBADF) } else { Ok(named) }
 }
 
 fn named_at<'g>(
@@ -257,7 +283,7 @@ fn named_at<'g>(
     path: PathPtr,
     flags: Flags,
 ) -> Result<Named<'g>, Errno> {
-    Named::with_flags(guest, call, dir, path, flags, NO_FOLLOW | EMPTY_PATH)
+    Named::or_nothing(guest, call, dir, path, flags, NO_FOLLOW | EMPTY_PATH)
 }
 
 /// `struct xattr_args` as its first version has it.

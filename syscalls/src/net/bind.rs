@@ -1,16 +1,16 @@
 //! `bind(2)`: addresses that a socket takes. In the guest's own network namespace it may take any; a socket file is a
 //! name that comes into being, and may be one that the policy hides.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{UnixAddr, bind as kernels_bind};
 
 use super::address::Address;
 use crate::args::{DirFd, Fd, SockLen, UserPtr};
 use crate::file::walk::{Parent, Umask, in_directory, names_stay};
 use crate::guest::Guest;
 use crate::reply::{Answer, Reply};
+use crate::sys;
 
 crate::syscalls! {
     /// Gives a socket an address.
@@ -37,7 +37,7 @@ fn bind_to_file(guest: &dyn Guest, socket: &OwnedFd, path: &[u8]) -> Result<(), 
     let _umask = Umask::of(guest)?;
     in_directory(&parent.dir, || {
         let name = parent.as_given()?;
-        kernels_bind(socket.as_raw_fd(), &UnixAddr::new(name.as_c_str()).map_err(|_| Errno::EINVAL)?)
+        sys::bind_to_name(socket.as_fd(), &name)
     })
 }
 

@@ -72,7 +72,8 @@ fn connect_to_file(guest: &dyn Guest, socket: &OwnedFd, path: &[u8]) -> Result<(
     let object = Start::of(guest, DirFd::CWD, path)?.object(guest, OFlag::empty(), ResolveFlag::empty())?;
     judge::object(guest, "connect", &object, Use::Change)?;
     if SFlag::from_bits_truncate(fstat(&object)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFSOCK {
-        return Err(Errno::ECONNREFUSED);
+        // The kernel knows why not, and does not wait.
+        return connect_to_object(guest, socket, &object);
     }
     let path = guest.path_of(&object)?;
     if !guest.rules().may_connect(&path, birth(&object)) {
@@ -84,8 +85,11 @@ fn connect_to_file(guest: &dyn Guest, socket: &OwnedFd, path: &[u8]) -> Result<(
     // Also for a socket that does not wait now: the guest may change that while we connect.
     guest.may_wait();
     let _place = waits::place().ok_or(Errno::EAGAIN)?;
-    guest.may_wait();
-    // The object, not its name: another socket may have that name by now.
+    connect_to_object(guest, socket, &object)
+}
+
+/// Connects to the object, not to its name: another socket may have that name by now.
+fn connect_to_object(guest: &dyn Guest, socket: &OwnedFd, object: &OwnedFd) -> Result<(), Errno> {
     in_directory(&guest.descriptors()?, || {
         kernels_connect(socket.as_raw_fd(), &UnixAddr::new(object.as_raw_fd().to_string().as_str())?)
     })

@@ -72,6 +72,8 @@ fn protected_names_stay_absent_on_every_way_to_them() {
     symlink("innocent", trial.root.join("w/more")).unwrap();
     symlink(trial.root.join("w/.env"), trial.root.join("far")).unwrap();
     let absolute = trial.root.join("w/.env").into_os_string().into_string().unwrap();
+    // This thread's own, as every trial's.
+    nix::unistd::chdir(&trial.root).unwrap();
     for path in [
         "w/.env",
         "w/sub/../.env",
@@ -79,7 +81,7 @@ fn protected_names_stay_absent_on_every_way_to_them() {
         "w/innocent",
         "w/more",
         "far",
-        "/proc/self/cwd/w/.env",
+        "/proc/thread-self/cwd/w/.env",
         "w/.git/hooks",
         &absolute,
     ] {
@@ -155,15 +157,24 @@ fn objects_that_would_answer_to_the_supervisor_are_not_opened() {
 
     assert_eq!(create(&trial, "/dev/null"), DONE);
     assert_eq!(create(&trial, "/dev/tty"), Errno::ENXIO, "none of its descriptors is a terminal");
-    assert_eq!(create(&trial, "/proc/self/oom_score_adj"), Errno::EACCES);
-    assert_eq!(create(&trial, "/proc/sys/kernel/hostname"), Errno::EACCES);
+    assert_eq!(create(&trial, "/proc/self/oom_score_adj"), DONE);
+    // Of somebody else's process, by its mode for everyone to read: the supervisor would be let in, the guest not.
+    let other = Somebody::new();
+    assert_eq!(
+        trial.errno("openat", &[CWD, trial.path(format!("/proc/{}/maps", other.process())), 0, 0]),
+        Errno::EACCES
+    );
+    drop(other);
     let mut pipe = fs::File::from(trial.opened("openat", &[CWD, trial.path("/dev/stderr"), CREATE, 0o644]));
     std::io::Write::write_all(&mut pipe, b"through").unwrap();
     drop((pipe, trial.guest.files.remove(&2)));
     assert_eq!(contents(reader), "through");
     let update = (libc::O_CREAT | libc::O_RDWR) as u64;
     assert_eq!(contents(trial.opened("openat", &[CWD, trial.path("/dev/fd/5"), update, 0])), "text");
-    assert_eq!(create(&trial, "/dev/fd/6"), Errno::ENOENT, "not the supervisor's own");
+    let own = fs::File::open(&trial.root).unwrap();
+    let own = nix::fcntl::fcntl(own, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(100)).unwrap();
+    let own = trial.path(format!("/dev/fd/{own}"));
+    assert_eq!(trial.errno("openat", &[CWD, own, 0, 0]), Errno::ENOENT, "not the supervisor's own");
     let socket = std::os::unix::net::UnixListener::bind(trial.root.join("socket")).unwrap();
     assert_eq!(create(&trial, "socket"), Errno::ENXIO);
     drop(socket);
@@ -173,6 +184,30 @@ fn objects_that_would_answer_to_the_supervisor_are_not_opened() {
     let tty = trial.opened("openat", &[CWD, trial.path("/dev/tty"), CREATE, 0]);
     assert_eq!(fstat(&tty).unwrap().st_rdev, fstat(&trial.guest.files[&0]).unwrap().st_rdev);
     drop(trial.opened("openat", &[CWD, trial.path("/dev/stdin"), update, 0]));
+}
+
+/// A process of another user: a child if these tests run as root, otherwise pid 1.
+struct Somebody(Option<std::process::Child>);
+
+impl Somebody {
+    fn new() -> Self {
+        use std::os::unix::process::CommandExt;
+        let root = nix::unistd::geteuid().is_root();
+        Self(root.then(|| std::process::Command::new("sleep").arg("60").uid(65534).spawn().unwrap()))
+    }
+
+    fn process(&self) -> u32 {
+        self.0.as_ref().map_or(1, std::process::Child::id)
+    }
+}
+
+impl Drop for Somebody {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
 }
 
 #[test]
