@@ -1,15 +1,16 @@
 //! `sentry-bench`: what a sandbox costs, each subject against native in the same round.
 
-use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Parser, Subcommand};
-use sentry_benches::questions::{self, DATA_BYTES, Method, Question, memory};
+use sentry_benches::place::Place;
+use sentry_benches::questions::{self, Question};
 use sentry_benches::results::{Results, Row};
 use sentry_benches::subjects::{self, Subject};
+use sentry_benches::tables;
 
 /// Measure what sandboxes cost on this machine.
 #[derive(Parser)]
@@ -24,6 +25,12 @@ struct Cli {
     /// Only these questions.
     #[arg(long)]
     question: Vec<String>,
+    /// Only these subjects, and native.
+    #[arg(long)]
+    subject: Vec<String>,
+    /// Add the rounds to those that the results file already has, of the same questions and subjects.
+    #[arg(long)]
+    more: bool,
     /// The sentry to measure.
     #[arg(long, default_value = "target/sentry")]
     sentry: PathBuf,
@@ -39,12 +46,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Print the table of a results file.
+    /// Print the tables of a results file.
     Table {
         /// The results.
         results: PathBuf,
     },
-    /// Put the table into a file, between the markers `<!-- numbers -->` and `<!-- /numbers -->`.
+    /// Put tables into a file, between markers such as `<!-- numbers main -->` and `<!-- /numbers -->`.
     Readme {
         /// The file with the markers.
         file: PathBuf,
@@ -56,7 +63,7 @@ enum Verb {
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     match &cli.verb {
-        Some(Verb::Table { results }) => print(&load(results)?.table()),
+        Some(Verb::Table { results }) => show(&load(results)?),
         Some(Verb::Readme { file, results }) => rewrite(file, &load(results)?),
         None => measure(&cli),
     }
@@ -66,170 +73,104 @@ fn print(text: &str) -> anyhow::Result<()> {
     Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
 
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 fn load(path: &Path) -> anyhow::Result<Results> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is not a results file", path.display()))
 }
 
+fn show(results: &Results) -> anyhow::Result<()> {
+    for table in tables::ALL {
+        print(&format!("{}\n", table.markdown(results)))?;
+    }
+    results.promises().iter().try_for_each(|promise| print(&format!("- {promise}\n")))
+}
+
 fn rewrite(file: &Path, results: &Results) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let (begin, end) = ("<!-- numbers -->", "<!-- /numbers -->");
-    let (Some(from), Some(to)) = (text.find(begin), text.find(end)) else {
-        bail!("{} has no {begin} ... {end}", file.display());
-    };
-    let new = format!("{}{begin}\n\n{}\n{}", &text[..from], results.table(), &text[to..]);
+    let new = tables::rewritten(&text, results).with_context(|| format!("cannot rewrite {}", file.display()))?;
     Ok(std::fs::write(file, new)?)
 }
 
-/// Runs subjects in a directory of the user that they run as.
-struct Place {
-    directory: PathBuf,
-    user: Option<String>,
-}
-
-impl Place {
-    fn new(cli: &Cli) -> anyhow::Result<Self> {
-        let home = match &cli.user {
-            Some(user) => PathBuf::from(format!("/home/{user}")),
-            None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?),
-        };
-        let directory = home.join(format!("sentry-bench-{}", std::process::id()));
-        std::fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-        std::fs::write(directory.join("data"), vec![1; DATA_BYTES])?;
-        let own = std::env::current_exe()?;
-        let built = own.parent().context("no directory")?;
-        for (from, to) in [(built.join("micro"), "micro"), (cli.sentry.clone(), "sentry")] {
-            if to == "sentry" && !from.exists() {
-                continue;
-            }
-            std::fs::copy(&from, directory.join(to))
-                .with_context(|| format!("cannot copy {}; build it first", from.display()))?;
-        }
-        if let Some(user) = &cli.user {
-            let status = Command::new("chown").args(["-R", user]).arg(&directory).status()?;
-            anyhow::ensure!(status.success(), "cannot give {} to {user}", directory.display());
-        }
-        Ok(Self { directory, user: cli.user.clone() })
-    }
-
-    fn command(&self, words: &[OsString]) -> Command {
-        let mut command = match &self.user {
-            Some(user) => {
-                let mut command = Command::new("setpriv");
-                command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--init-groups", "--"]);
-                command.args(words);
-                command.env("HOME", format!("/home/{user}")).env("USER", user);
-                command
-            }
-            None => {
-                let mut command = Command::new(&words[0]);
-                command.args(&words[1..]);
-                command
-            }
-        };
-        command.current_dir(&self.directory).stdin(Stdio::null()).stderr(Stdio::piped());
-        command
-    }
-
-    fn ask(&self, subject: &Subject, question: &Question) -> anyhow::Result<f64> {
-        let micro = self.directory.join("micro").into_os_string();
-        let prefix: Vec<OsString> = subject.prefix.iter().map(OsString::from).collect();
-        let times = question.times.to_string();
-        let words: Vec<OsString> = match question.method {
-            Method::Inside(_) => {
-                let guest = [micro, question.name.into(), times.into(), self.directory.clone().into()];
-                prefix.into_iter().chain(guest).collect()
-            }
-            Method::Around => {
-                let timed = [micro.clone(), "start".into(), times.into()];
-                timed.into_iter().chain(prefix).chain([micro, "nothing".into()]).collect()
-            }
-            Method::Weigh => return self.weigh(prefix, micro),
-        };
-        let output = self.command(&words).stdout(Stdio::piped()).output()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        if !output.status.success() {
-            let error = String::from_utf8_lossy(&output.stderr);
-            bail!("failed: {}", error.lines().next_back().unwrap_or("no reason given").trim());
-        }
-        text.trim().parse().with_context(|| format!("{text:?} is not a number"))
-    }
-
-    fn weigh(&self, prefix: Vec<OsString>, micro: OsString) -> anyhow::Result<f64> {
-        if prefix.is_empty() {
-            bail!("native has no sandbox");
-        }
-        let words: Vec<OsString> = prefix.into_iter().chain([micro, "sleep".into()]).collect();
-        let mut child = self.command(&words).stdout(Stdio::null()).spawn()?;
-        std::thread::sleep(std::time::Duration::from_millis(400));
-        let family = memory::family(child.id());
-        // The youngest is the sleeping program itself.
-        let own = family.iter().rev().skip(1);
-        let weight = own.map(|pid| memory::weigh(*pid)).sum::<std::io::Result<f64>>();
-        child.kill()?;
-        child.wait()?;
-        if family.len() < 2 {
-            bail!("the sandbox did not start");
-        }
-        weight.context("only root may weigh processes that protect themselves; use --user")
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
+fn chosen<'a, T>(all: impl IntoIterator<Item = T>, names: &[String], name: impl Fn(&T) -> &'a str) -> Vec<T> {
+    let wanted = |item: &T| names.is_empty() || names.iter().any(|wanted| wanted == name(item));
+    all.into_iter().filter(wanted).collect()
 }
 
 fn measure(cli: &Cli) -> anyhow::Result<()> {
-    let place = Place::new(cli)?;
+    let place = Place::new(cli.user.as_deref(), &cli.sentry)?;
     let directory = place.directory.to_string_lossy().into_owned();
-    let subjects = subjects::all(&format!("{directory}/sentry"), &directory);
-    let rounds = if cli.quick { 5 } else { cli.rounds };
-    let asked: Vec<&Question> = questions::ALL
-        .iter()
-        .filter(|question| cli.question.is_empty() || cli.question.iter().any(|name| name == question.name))
-        .collect();
-    let mut rows: Vec<Row> = Vec::new();
+    let mut names = cli.subject.clone();
+    if !names.is_empty() {
+        names.push("native".to_owned());
+    }
+    let subjects = chosen(subjects::all(&format!("{directory}/sentry"), &directory), &names, |subject| subject.name);
+    let asked: Vec<&Question> = chosen(questions::ALL, &cli.question, |question| question.name);
+    let mut results = if cli.more && cli.json.exists() {
+        load(&cli.json)?
+    } else {
+        Results { machine: machine(), date: date(), rounds: 0, rows: Vec::new() }
+    };
+    let had = results.rows.len();
     for question in &asked {
+        let unprepared = place.prepare(question).err().map(|error| format!("{error:#}"));
         for subject in &subjects {
-            let failure = subject.missing.clone();
-            rows.push(Row {
+            if had > 0 {
+                let row = results.row(question.name, subject.name);
+                anyhow::ensure!(
+                    row.is_some() && had == asked.len() * subjects.len(),
+                    "{} has other questions and subjects; leave out --more",
+                    cli.json.display()
+                );
+                continue;
+            }
+            results.rows.push(Row {
                 question: question.name.to_owned(),
                 subject: subject.name.to_owned(),
                 samples: Vec::new(),
-                failure,
+                failure: subject.missing.clone().or(unprepared.clone()),
             });
         }
     }
+    let rounds = if cli.quick { 5 } else { cli.rounds };
+    say("a round to warm up, which does not count");
+    ask_all(&place, &asked, &subjects, results.rounds, &mut results.rows, false);
     for round in 0..rounds {
-        let _ = writeln!(std::io::stderr(), "round {} of {rounds}", round + 1);
-        for (q, question) in asked.iter().enumerate() {
-            // Turning order: nobody is always the first after a pause.
-            for turn in 0..subjects.len() {
-                let s = (turn + round) % subjects.len();
-                let row = &mut rows[q * subjects.len() + s];
-                if row.failure.is_some() {
-                    continue;
-                }
-                match place.ask(&subjects[s], question) {
-                    Ok(sample) => row.samples.push(sample),
-                    Err(error) => row.failure = Some(format!("{error:#}")),
-                }
-            }
-        }
+        say(&format!("round {} of {rounds}", round + 1));
+        ask_all(&place, &asked, &subjects, results.rounds, &mut results.rows, true);
+        results.rounds += 1;
     }
-    let results = Results { machine: machine(), date: date(), rounds, rows };
     if let Some(parent) = cli.json.parent() {
         std::fs::create_dir_all(parent)?;
     }
     std::fs::write(&cli.json, serde_json::to_string_pretty(&results)?)
         .with_context(|| format!("cannot write {}", cli.json.display()))?;
-    print(&results.table())?;
-    for promise in results.promises() {
-        print(&format!("- {promise}\n"))?;
+    show(&results)
+}
+
+/// Asks every subject every question once. One that fails is not asked again.
+fn ask_all(place: &Place, asked: &[&Question], subjects: &[Subject], round: usize, rows: &mut [Row], counts: bool) {
+    for (q, question) in asked.iter().enumerate() {
+        // Turning order: nobody is always the first after a pause.
+        for turn in 0..subjects.len() {
+            let s = (turn + round) % subjects.len();
+            let row = &mut rows[q * subjects.len() + s];
+            if row.failure.is_some() {
+                continue;
+            }
+            match place.ask(&subjects[s], question) {
+                Ok(sample) if counts => row.samples.push(sample),
+                Ok(_) => {}
+                Err(error) => {
+                    say(&format!("{}, {}: {error:#}", subjects[s].name, question.name));
+                    row.failure = Some(format!("{error:#}"));
+                }
+            }
+        }
     }
-    Ok(())
 }
 
 fn date() -> String {

@@ -1,8 +1,7 @@
-//! The results file and the tables that are made from it.
+//! The results file, and what it says in words. The tables made from it are in [`tables`](crate::tables).
 
 use serde::{Deserialize, Serialize};
 
-use crate::questions;
 use crate::statistics::{Estimate, difference, estimate, median, ratio};
 
 /// Everything about one run of the benchmarks.
@@ -41,47 +40,20 @@ fn pretty(question: &str, value: f64) -> String {
 }
 
 impl Results {
-    fn row(&self, question: &str, subject: &str) -> Option<&Row> {
+    /// A subject's answers to a question.
+    pub fn row(&self, question: &str, subject: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.question == question && row.subject == subject)
     }
 
-    /// A Markdown table: a line a question, a column a subject: the median, and the ratio to native of the same round
-    /// with its 95 % interval.
-    pub fn table(&self) -> String {
-        let mut subjects: Vec<&str> = Vec::new();
-        for row in &self.rows {
-            if !subjects.contains(&row.subject.as_str()) {
-                subjects.push(&row.subject);
-            }
-        }
-        let mut text = format!(
-            "| |{}\n|---|{}\n",
-            subjects.iter().map(|name| format!(" {name} |")).collect::<String>(),
-            "---|".repeat(subjects.len())
-        );
-        for question in questions::ALL {
-            if !self.rows.iter().any(|row| row.question == question.name) {
-                continue;
-            }
-            text.push_str(&format!("| {} |", question.asks));
-            for subject in &subjects {
-                text.push_str(&format!(" {} |", self.cell(question.name, subject)));
-            }
-            text.push('\n');
-        }
+    /// On what, when and how often it was measured.
+    pub fn provenance(&self) -> String {
         let fact = |name: &str| self.machine.iter().find(|(known, _)| known == name).map_or("?", |(_, value)| value);
-        let date = &self.date;
-        text.push_str(&format!(
-            "\n{}, {} CPUs, Linux {}; {} rounds, {date}.\n",
-            fact("cpu"),
-            fact("cpus"),
-            fact("kernel"),
-            self.rounds
-        ));
-        text
+        let (rounds, date) = (self.rounds, &self.date);
+        format!("{}, {} CPUs, Linux {}; {rounds} rounds, {date}.\n", fact("cpu"), fact("cpus"), fact("kernel"))
     }
 
-    fn cell(&self, question: &str, subject: &str) -> String {
+    /// One subject's answer to one question: the median, and its ratio to native of the same round with the 95 % interval.
+    pub fn cell(&self, question: &str, subject: &str) -> String {
         let Some(row) = self.row(question, subject) else { return "-".to_owned() };
         if let Some(failure) = &row.failure {
             return format!("*{}*", failure.replace('|', "/"));
@@ -115,6 +87,14 @@ impl Results {
                     "{question} in a granted directory: {:.2}x native (goal 1.1x and the filter's price)",
                     times.median
                 ));
+            }
+        }
+        for question in ["open", "stat"] {
+            let full = samples(question, "sentry --interpose full").filter(|samples| !samples.is_empty());
+            if let (Some(full), Some(native)) = (full, samples(question, "native"))
+                && let Some(times) = ratio(&full, &native)
+            {
+                text.push(format!("{question} with every path interposed: {:.1}x native (goal 5x)", times.median));
             }
         }
         if let (Some(own), Some(other)) = (samples("startup", ours), samples("startup", "bwrap, same view"))

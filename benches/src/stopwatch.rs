@@ -27,6 +27,19 @@ pub fn per_operation(times: u64, mut operation: impl FnMut() -> io::Result<()>) 
     median(&batches).ok_or_else(|| io::Error::other("nothing was measured"))
 }
 
+/// Runs `operation` once untimed and then `times` times, each timed alone: the median in nanoseconds. For what takes
+/// milliseconds.
+pub fn per_run(times: u64, mut operation: impl FnMut() -> io::Result<()>) -> io::Result<f64> {
+    operation()?;
+    let mut runs = Vec::new();
+    for _ in 0..times.max(1) {
+        let start = Instant::now();
+        operation()?;
+        runs.push(start.elapsed().as_nanos() as f64);
+    }
+    median(&runs).ok_or_else(|| io::Error::other("nothing was measured"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +53,18 @@ mod tests {
         });
         assert_eq!(calls, 9 + 90);
         assert!(nanoseconds.unwrap() >= 0.0);
+    }
+
+    #[test]
+    fn one_run_is_not_timed() {
+        let mut calls = 0;
+        let nanoseconds = per_run(3, || {
+            calls += 1;
+            std::thread::sleep(std::time::Duration::from_millis(if calls == 1 { 500 } else { 1 }));
+            Ok(())
+        });
+        assert_eq!(calls, 4);
+        assert!((1e6..4e8).contains(&nanoseconds.unwrap()));
     }
 
     #[test]

@@ -92,6 +92,7 @@ pub fn all(sentry: &str, directory: &str) -> Vec<Subject> {
         prefix.extend(words(&format!("--bind {directory} {directory} --chdir {directory}")));
         prefix
     };
+    // Patterns are words of their own here: no shell looks at them.
     let ours = |options: &str| words(&format!("{sentry} run --quiet {options} --"));
     let subject = |name, prefix: Vec<String>| {
         let missing = prefix.first().and_then(|program| found(program));
@@ -105,5 +106,7 @@ pub fn all(sentry: &str, directory: &str) -> Vec<Subject> {
         subject("sentry --write .", ours("--write .")),
         subject("sentry --read .", ours("--read .")),
         subject("sentry (copy-on-write)", ours("--cow .")),
+        subject("sentry --hide '**/.env*'", ours("--write . --hide **/.env*")),
+        subject("sentry --interpose full", ours("--write . --interpose full")),
     ]
 }

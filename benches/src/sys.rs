@@ -1,9 +1,10 @@
 //! The few raw calls that have no safe wrapper.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
+use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
@@ -17,6 +18,12 @@ pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// sethostname(2) with a name that is not there.
+pub fn name_nothing(length: c_int) -> Result<(), Errno> {
+    // SAFETY: with a negative length, as here, the kernel does not look at the name.
+    Errno::result(unsafe { libc::syscall(libc::SYS_sethostname, std::ptr::null::<u8>(), length.min(-1)) }).map(drop)
 }
 
 /// Forks a child that ends at once, and waits for it.

@@ -10,8 +10,13 @@ use nix::time::{ClockId, clock_gettime};
 use super::{Granted, Method, Question};
 use crate::stopwatch::per_operation;
 
-pub(super) const QUESTION: Question =
-    Question { name: "clock", asks: "`clock_gettime`, by the vDSO", times: 400_000, method: Method::Inside(ask) };
+pub(super) const QUESTION: Question = Question {
+    name: "clock",
+    asks: "`clock_gettime`, by the vDSO",
+    times: 400_000,
+    method: Method::Inside(ask),
+    prepare: None,
+};
 
 fn ask(_: &Granted, times: u64) -> io::Result<f64> {
     per_operation(times, || {

@@ -16,6 +16,7 @@ pub(super) const QUESTION: Question = Question {
     asks: "`connect`, `accept`, `close` over loopback",
     times: 900,
     method: Method::Inside(ask),
+    prepare: None,
 };
 
 fn ask(_: &Granted, times: u64) -> io::Result<f64> {

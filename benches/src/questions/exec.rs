@@ -11,7 +11,7 @@ use crate::stopwatch::per_operation;
 use crate::sys::fork_exec_and_wait;
 
 pub(super) const QUESTION: Question =
-    Question { name: "exec", asks: "`fork`, `exec` and `wait`", times: 90, method: Method::Inside(ask) };
+    Question { name: "exec", asks: "`fork`, `exec` and `wait`", times: 90, method: Method::Inside(ask), prepare: None };
 
 fn ask(granted: &Granted, times: u64) -> io::Result<f64> {
     let micro = CString::new(granted.micro().into_os_string().into_vec())?;

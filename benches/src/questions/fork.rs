@@ -10,7 +10,7 @@ use crate::stopwatch::per_operation;
 use crate::sys::fork_and_wait;
 
 pub(super) const QUESTION: Question =
-    Question { name: "fork", asks: "`fork` and `wait`", times: 270, method: Method::Inside(ask) };
+    Question { name: "fork", asks: "`fork` and `wait`", times: 270, method: Method::Inside(ask), prepare: None };
 
 fn ask(_: &Granted, times: u64) -> io::Result<f64> {
     per_operation(times, fork_and_wait)

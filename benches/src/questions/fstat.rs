@@ -11,7 +11,7 @@ use super::{Granted, Method, Question};
 use crate::stopwatch::per_operation;
 
 pub(super) const QUESTION: Question =
-    Question { name: "fstat", asks: "`fstat`", times: 100_000, method: Method::Inside(ask) };
+    Question { name: "fstat", asks: "`fstat`", times: 100_000, method: Method::Inside(ask), prepare: None };
 
 fn ask(granted: &Granted, times: u64) -> io::Result<f64> {
     let data = File::open(granted.data())?;

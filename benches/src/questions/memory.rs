@@ -7,8 +7,13 @@ use std::fs;
 
 use super::{Method, Question};
 
-pub(super) const QUESTION: Question =
-    Question { name: "memory", asks: "memory of the sandbox's own processes", times: 1, method: Method::Weigh };
+pub(super) const QUESTION: Question = Question {
+    name: "memory",
+    asks: "memory of the sandbox's own processes",
+    times: 1,
+    method: Method::Weigh,
+    prepare: None,
+};
 
 /// `pid` and everything below it.
 pub fn family(pid: u32) -> Vec<u32> {

@@ -10,7 +10,7 @@ use super::{Granted, Method, Question};
 use crate::stopwatch::per_operation;
 
 pub(super) const QUESTION: Question =
-    Question { name: "null_call", asks: "`getppid`", times: 200_000, method: Method::Inside(ask) };
+    Question { name: "null_call", asks: "`getppid`", times: 200_000, method: Method::Inside(ask), prepare: None };
 
 fn ask(_: &Granted, times: u64) -> io::Result<f64> {
     per_operation(times, || {

@@ -18,6 +18,7 @@ pub(super) const QUESTION: Question = Question {
     asks: "`open` and `close` in the granted directory",
     times: 30_000,
     method: Method::Inside(ask),
+    prepare: None,
 };
 
 fn ask(granted: &Granted, times: u64) -> io::Result<f64> {

@@ -9,8 +9,13 @@ use std::os::unix::fs::FileExt;
 use super::{Granted, Method, Question};
 use crate::stopwatch::per_operation;
 
-pub(super) const QUESTION: Question =
-    Question { name: "read", asks: "`pread` of 4 KiB, cached", times: 60_000, method: Method::Inside(ask) };
+pub(super) const QUESTION: Question = Question {
+    name: "read",
+    asks: "`pread` of 4 KiB, cached",
+    times: 60_000,
+    method: Method::Inside(ask),
+    prepare: None,
+};
 
 fn ask(granted: &Granted, times: u64) -> io::Result<f64> {
     let data = File::open(granted.data())?;

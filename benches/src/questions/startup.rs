@@ -9,22 +9,26 @@ use std::process::Command;
 use std::time::Instant;
 
 use super::{Method, Question};
+use crate::proof::Token;
 use crate::statistics::median;
 
 pub(super) const QUESTION: Question =
-    Question { name: "startup", asks: "start, run `true`, end", times: 5, method: Method::Around };
+    Question { name: "startup", asks: "start, run `true`, end", times: 5, method: Method::Around, prepare: None };
 
-/// Runs `command` `times` times after a warm-up; the median in nanoseconds. A run that fails is an error, not a time.
-pub fn time(command: &[OsString], times: u64) -> io::Result<f64> {
+/// Runs `command` `times` times after a warm-up; the median in nanoseconds. A run that does not end with the code that the
+/// guest computes from its token is an error, not a time.
+pub fn time(command: &[OsString], times: u64, mut token: Token) -> io::Result<f64> {
     let (program, arguments) =
         command.split_first().ok_or_else(|| io::Error::other("no command to start: name one after the number"))?;
     let mut samples = Vec::new();
     for turn in 0..=times {
+        token = token.next();
+        let proof = token.to_string();
         let start = Instant::now();
-        let status = Command::new(program).args(arguments).status()?;
+        let status = Command::new(program).args(arguments).arg(proof).status()?;
         let elapsed = start.elapsed().as_nanos() as f64;
-        if !status.success() {
-            return Err(io::Error::other(format!("the command failed: {status}")));
+        if status.code() != Some(i32::from(token.exit_code())) {
+            return Err(io::Error::other(format!("the guest did not run: {status}")));
         }
         if turn > 0 {
             samples.push(elapsed);
@@ -37,16 +41,29 @@ pub fn time(command: &[OsString], times: u64) -> io::Result<f64> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_start_takes_time() {
-        assert!(time(&["true".into()], 3).unwrap() > 10_000.0);
+    fn script(text: &str) -> Vec<OsString> {
+        ["sh", "-c", text].map(OsString::from).to_vec()
     }
 
     #[test]
-    fn a_command_that_fails_is_not_fast() {
-        assert!(time(&["false".into()], 3).is_err());
-        assert!(time(&["/nonexistent/program".into()], 3).is_err());
-        assert!(time(&[], 3).is_err());
-        assert!(time(&["true".into()], 0).is_err());
+    fn a_start_takes_time() {
+        let (token, mut answers) = (Token::new(), String::new());
+        let mut turn = token;
+        for _ in 0..4 {
+            turn = turn.next();
+            answers.push_str(&format!("{turn}) exit {};; ", turn.exit_code()));
+        }
+        let guest = script(&format!("case $0 in {answers} esac"));
+        assert!(time(&guest, 3, token).unwrap() > 10_000.0);
+    }
+
+    #[test]
+    fn a_command_that_runs_no_guest_is_not_fast() {
+        let token = Token::new();
+        for script in [script("exit 0"), script("exit 1"), script("exit 200")] {
+            assert!(time(&script, 9, token).is_err());
+        }
+        assert!(time(&["/nonexistent/program".into()], 3, token).is_err());
+        assert!(time(&[], 3, token).is_err());
     }
 }

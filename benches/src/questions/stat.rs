@@ -10,8 +10,13 @@ use std::os::unix::ffi::OsStringExt;
 use super::{Granted, Method, Question};
 use crate::stopwatch::per_operation;
 
-pub(super) const QUESTION: Question =
-    Question { name: "stat", asks: "`stat` in the granted directory", times: 40_000, method: Method::Inside(ask) };
+pub(super) const QUESTION: Question = Question {
+    name: "stat",
+    asks: "`stat` in the granted directory",
+    times: 40_000,
+    method: Method::Inside(ask),
+    prepare: None,
+};
 
 fn ask(granted: &Granted, times: u64) -> io::Result<f64> {
     // Converted once: the copy that each call would make is no business of the kernel's.

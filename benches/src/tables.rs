@@ -1,0 +1,201 @@
+//! Which numbers stand where: one results file, several tables.
+//!
+//! A table stands in a Markdown file between `<!-- numbers NAME -->` and `<!-- /numbers -->`. Nothing there is typed.
+
+use anyhow::{Context, bail};
+
+use crate::questions;
+use crate::results::Results;
+
+/// A selection of the results.
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    /// Its name in the marker.
+    pub name: &'static str,
+    /// Its columns.
+    pub subjects: &'static [&'static str],
+    /// Its lines.
+    pub questions: &'static [&'static str],
+}
+
+/// All tables.
+pub const ALL: &[Table] = &[
+    Table {
+        name: "main",
+        subjects: &[
+            "native",
+            "native again",
+            "bwrap, /usr only",
+            "bwrap, same view",
+            "sentry --write .",
+            "sentry --read .",
+            "sentry (copy-on-write)",
+        ],
+        questions: &[
+            "null_call",
+            "clock",
+            "fstat",
+            "read",
+            "stat",
+            "open",
+            "connect",
+            "fork",
+            "exec",
+            "startup",
+            "memory",
+        ],
+    },
+    Table {
+        name: "features",
+        subjects: &[
+            "native",
+            "native again",
+            "sentry --write .",
+            "sentry (copy-on-write)",
+            "sentry --hide '**/.env*'",
+            "sentry --interpose full",
+        ],
+        questions: &[
+            "null_call",
+            "trapped",
+            "fstat",
+            "stat",
+            "relative",
+            "missing",
+            "open",
+            "listing",
+            "exec",
+            "startup",
+            "memory",
+        ],
+    },
+    Table {
+        name: "programs",
+        subjects: &[
+            "native",
+            "native again",
+            "bwrap, same view",
+            "sentry --write .",
+            "sentry (copy-on-write)",
+            "sentry --hide '**/.env*'",
+            "sentry --interpose full",
+        ],
+        questions: &["find", "status", "python", "compile"],
+    },
+];
+
+impl Table {
+    /// The table called `name`.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        ALL.iter().find(|table| table.name == name)
+    }
+
+    /// In Markdown: a line a question, a column a subject. What was not asked in that run is left out.
+    pub fn markdown(&self, results: &Results) -> String {
+        let subjects: Vec<&str> =
+            self.subjects.iter().copied().filter(|name| results.rows.iter().any(|row| row.subject == *name)).collect();
+        let mut text = format!(
+            "| |{}\n|---|{}\n",
+            subjects.iter().map(|name| format!(" {name} |")).collect::<String>(),
+            "---|".repeat(subjects.len())
+        );
+        let asked = |name: &str| results.rows.iter().any(|row| row.question == name);
+        for question in questions::ALL.iter().filter(|question| self.questions.contains(&question.name)) {
+            if asked(question.name) {
+                let cells = subjects.iter().map(|subject| format!(" {} |", results.cell(question.name, subject)));
+                text.push_str(&format!("| {} |{}\n", question.asks, cells.collect::<String>()));
+            }
+        }
+        text + "\n" + &results.provenance()
+    }
+}
+
+/// The text of a Markdown file with every table in it made anew.
+pub fn rewritten(text: &str, results: &Results) -> anyhow::Result<String> {
+    const OPEN: &str = "<!-- numbers ";
+    const CLOSE: &str = "<!-- /numbers -->";
+    let (mut new, mut rest) = (String::new(), text);
+    while let Some(from) = rest.find(OPEN) {
+        let (before, marked) = rest.split_at(from);
+        let name_ends = marked.find(" -->").context("a marker does not end")?;
+        let name = &marked[OPEN.len()..name_ends];
+        let Some(table) = Table::named(name) else {
+            let known: Vec<&str> = ALL.iter().map(|table| table.name).collect();
+            bail!("there is no table {name:?}; there are {}", known.join(", "));
+        };
+        let to = marked.find(CLOSE).with_context(|| format!("the table {name} has no {CLOSE}"))?;
+        new.push_str(&format!("{before}{OPEN}{name} -->\n\n{}\n{CLOSE}", table.markdown(results)));
+        rest = &marked[to + CLOSE.len()..];
+    }
+    anyhow::ensure!(!new.is_empty(), "there is no marker such as {OPEN}main -->");
+    Ok(new + rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Row;
+    use crate::subjects;
+
+    fn results() -> Results {
+        let row = |question: &str, subject: &str, samples: &[f64]| Row {
+            question: question.to_owned(),
+            subject: subject.to_owned(),
+            samples: samples.to_vec(),
+            failure: samples.is_empty().then(|| "it | broke".to_owned()),
+        };
+        let rows = vec![
+            row("open", "native", &[100.0, 110.0, 120.0]),
+            row("open", "sentry --write .", &[200.0, 220.0, 240.0]),
+            row("open", "sentry --interpose full", &[]),
+        ];
+        Results { machine: Vec::new(), date: "2000-01-01".to_owned(), rounds: 3, rows }
+    }
+
+    #[test]
+    fn every_table_speaks_of_what_there_is() {
+        let subjects = subjects::all("sentry", "/d");
+        for table in ALL {
+            for name in table.subjects {
+                assert!(subjects.iter().any(|subject| subject.name == *name), "{name}");
+            }
+            for name in table.questions {
+                assert!(questions::named(name).is_some(), "{name}");
+            }
+        }
+        for question in questions::ALL {
+            assert!(
+                ALL.iter().any(|table| table.questions.contains(&question.name)),
+                "{} is in no table",
+                question.name
+            );
+        }
+    }
+
+    #[test]
+    fn a_table_holds_ratios_and_failures() {
+        let text = Table::named("features").unwrap().markdown(&results());
+        assert!(text.contains("| native | sentry --write . | sentry --interpose full |"), "{text}");
+        assert!(text.contains("| 110 ns | 220 ns, 2.00x (2.00-2.00) | *it / broke* |"), "{text}");
+    }
+
+    #[test]
+    fn tables_are_replaced_and_the_text_between_stays() {
+        let old =
+            "a\n<!-- numbers main -->\nold\n<!-- /numbers -->\nb\n<!-- numbers features --><!-- /numbers -->\nc\n";
+        let new = rewritten(old, &results()).unwrap();
+        assert!(new.starts_with("a\n<!-- numbers main -->\n\n| |") && new.ends_with("<!-- /numbers -->\nc\n"), "{new}");
+        assert!(
+            new.contains("<!-- /numbers -->\nb\n<!-- numbers features -->\n\n| |") && !new.contains("old"),
+            "{new}"
+        );
+        assert_eq!(rewritten(&new, &results()).unwrap(), new);
+    }
+
+    #[test]
+    fn markers_that_mean_nothing_are_errors() {
+        for text in ["", "<!-- numbers none --><!-- /numbers -->", "<!-- numbers main -->", "<!-- numbers main"] {
+            assert!(rewritten(text, &results()).is_err(), "{text}");
+        }
+    }
+}
