@@ -208,6 +208,18 @@ fn a_path_is_copied_page_by_page() {
     let open_ended = guest.put_at_end(b"/etc/hostname");
     assert_eq!(guest.read_path(PathPtr(open_ended.0)), Err(Errno::EFAULT));
 
+    let mut long = vec![b'a'; 2 * PAGE];
+    long[300] = 0;
+    let at = guest.put(&long);
+    for length in [300, 255, 256, 257, 1] {
+        let start = PathPtr(at.0 + 300 - length);
+        assert_eq!(guest.read_path(start).expect("readable").as_bytes().len() as u64, length);
+    }
+    let longest = guest.put(&[&[b'a'; PAGE - 1][..], b"\0"].concat());
+    assert_eq!(guest.read_path(PathPtr(longest.0)).expect("readable").as_bytes().len(), PAGE - 1);
+    let too_long = guest.put(&[&[b'a'; PAGE][..], b"\0"].concat());
+    assert_eq!(guest.read_path(PathPtr(too_long.0)), Err(Errno::ENAMETOOLONG));
+
     let endless = guest.put(&[b'a'; 3 * PAGE]);
     assert_eq!(guest.read_path(PathPtr(endless.0 + 100)), Err(Errno::ENAMETOOLONG));
 }

@@ -17,6 +17,10 @@ use crate::owners::Owner;
 use crate::rules::Rules;
 
 const PAGE: usize = 4096;
+/// The longest path, with its NUL (`PATH_MAX`).
+const LONGEST: usize = libc::PATH_MAX as usize;
+/// What is copied of a path at first.
+const SHORT: usize = 256;
 
 /// How the kernel marks the path of a file whose name is gone.
 pub(crate) const DELETED: &[u8] = b" (deleted)";
@@ -150,19 +154,30 @@ pub trait Guest {
 
     /// Copies a NUL-terminated path, page by page as the kernel would: `EFAULT`, or `ENAMETOOLONG` from 4096 bytes on.
     fn read_path(&self, at: PathPtr) -> Result<CString, Errno> {
-        let mut path = Vec::with_capacity(256);
-        let mut at = UserPtr::from(at);
-        while path.len() < libc::PATH_MAX as usize {
-            let room = libc::PATH_MAX as u64 - path.len() as u64;
-            let step = (PAGE as u64 - at.0 % PAGE as u64).min(room);
-            let start = path.len();
-            path.resize(start + usize::try_from(step).map_err(|_| Errno::EFAULT)?, 0);
-            self.read(at, &mut path[start..])?;
-            if let Ok(whole) = CStr::from_bytes_until_nul(&path) {
+        let start = UserPtr::from(at);
+        // Nearly every path ends within this: one short copy, on the stack.
+        let mut short = [0; SHORT];
+        let mut length = SHORT.min(to_page_end(start));
+        self.read(start, &mut short[..length])?;
+        if let Ok(whole) = CStr::from_bytes_until_nul(&short[..length]) {
+            return Ok(whole.to_owned());
+        }
+        let mut path = vec![0; LONGEST];
+        path[..length].copy_from_slice(&short[..length]);
+        while length < LONGEST {
+            let at = start.offset(length as u64);
+            let end = LONGEST.min(length + to_page_end(at));
+            self.read(at, &mut path[length..end])?;
+            if let Ok(whole) = CStr::from_bytes_until_nul(&path[..end]) {
                 return Ok(whole.to_owned());
             }
-            at = at.offset(step);
+            length = end;
         }
         Err(Errno::ENAMETOOLONG)
     }
+}
+
+/// How many bytes there are from `at` to the end of its page: those are there, or none of them.
+fn to_page_end(at: UserPtr) -> usize {
+    PAGE - usize::try_from(at.0 % PAGE as u64).unwrap_or_default()
 }

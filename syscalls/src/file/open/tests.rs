@@ -5,7 +5,7 @@ use super::*;
 use crate::args::PathPtr;
 use crate::fake::FakeGuest;
 use crate::file::trial::{CWD, DONE, Trial, contents, verdict};
-use crate::table::Feature::{ProtectedNames, TracePaths};
+use crate::table::Feature::{PathCalls, ProtectedNames, TracePaths};
 
 const CREATE: u64 = (libc::O_CREAT | libc::O_WRONLY) as u64;
 const EXCLUSIVE: u64 = (libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY) as u64;
@@ -266,4 +266,18 @@ fn hostile_bytes_are_errnos() {
     assert_eq!(open(0o101), Errno::ENAMETOOLONG);
     // With O_PATH among them the kernel drops the flags that contradict it, so the path is what it trips over.
     assert_eq!(open(u32::MAX), Errno::ENAMETOOLONG);
+}
+
+#[test]
+fn plain_flags_go_together_for_the_kernel_too() {
+    for subset in 0..=PLAIN {
+        if subset & !PLAIN == 0 {
+            let mode = Permissions::from_bits_truncate(0o777);
+            let result = openat(AT_FDCWD, "", OFlag::from_bits_retain(subset), mode);
+            assert_eq!(result.unwrap_err(), Errno::ENOENT, "{subset:o}");
+        }
+    }
+    let trial = Trial::with(PathCalls);
+    let together = (libc::O_CREAT | libc::O_DIRECTORY) as u64;
+    assert_eq!(trial.errno("openat", &[CWD, trial.path("x"), together, 0o644]), Errno::EINVAL);
 }
