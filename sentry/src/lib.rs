@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+mod entry;
 pub mod host;
 pub mod monitor;
 pub mod platform;

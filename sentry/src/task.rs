@@ -4,8 +4,7 @@
 //! and a descriptor table or not. What was read counts only after `ID_VALID` has said that the call is still pending:
 //! until then the thread id might belong to somebody else.
 
-use std::cell::Cell;
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -19,6 +18,7 @@ use syscalls::guest::{Decision, Denial, Guest};
 use syscalls::owners::Owner;
 use syscalls::rules::Rules;
 
+use crate::entry::Entry;
 use crate::platform::{Notification, Platform};
 use crate::supervise::Shared;
 
@@ -26,22 +26,19 @@ use crate::supervise::Shared;
 pub struct Task<'a, P> {
     notification: Notification,
     shared: &'a Shared<P>,
-    lead: Cell<Option<Lead<'a>>>,
+    lead: Option<&'a dyn Fn()>,
 }
-
-/// Lets another thread lead, while this one waits.
-type Lead<'a> = Box<dyn FnOnce() + 'a>;
 
 impl<'a, P: Platform> Task<'a, P> {
     /// The task behind `notification`.
     pub fn new(notification: Notification, shared: &'a Shared<P>) -> Self {
-        Self { notification, shared, lead: Cell::new(None) }
+        Self { notification, shared, lead: None }
     }
 
-    /// The same, answered by the thread that leads: `hand_over` is called at most once, before something that may sleep.
-    pub fn led(self, hand_over: impl FnOnce() + 'a) -> Self {
-        self.lead.set(Some(Box::new(hand_over)));
-        self
+    /// The same, answered by the thread that leads: `hand_over` is called before something that may sleep, perhaps more
+    /// than once.
+    pub fn led(self, hand_over: &'a dyn Fn()) -> Self {
+        Self { lead: Some(hand_over), ..self }
     }
 
     fn still_pending(&self) -> Result<(), Errno> {
@@ -49,14 +46,14 @@ impl<'a, P: Platform> Task<'a, P> {
     }
 
     /// Opens something below the task's directory in our private procfs.
-    fn open_proc(&self, rest: &str, flags: i32) -> Result<OwnedFd, Errno> {
+    fn open_proc(&self, rest: std::fmt::Arguments, flags: i32) -> Result<OwnedFd, Errno> {
         self.open_proc_of(self.notification.tid, rest, flags)
     }
 
     /// The same of another thread of the task's process.
-    fn open_proc_of(&self, thread: i32, rest: &str, flags: i32) -> Result<OwnedFd, Errno> {
-        let path = CString::new(format!("{thread}/{rest}")).map_err(|_| Errno::EINVAL)?;
-        let file = sys::open_at(Some(self.shared.proc.as_fd()), &path, flags | libc::O_CLOEXEC, 0, 0)?;
+    fn open_proc_of(&self, thread: i32, rest: std::fmt::Arguments, flags: i32) -> Result<OwnedFd, Errno> {
+        let path = Entry::new(format_args!("{thread}/{rest}"))?;
+        let file = sys::open_at(Some(self.shared.proc.as_fd()), path.name()?, flags | libc::O_CLOEXEC, 0, 0)?;
         self.still_pending()?;
         Ok(file)
     }
@@ -69,7 +66,7 @@ impl<'a, P: Platform> Task<'a, P> {
     }
 
     fn status(&self) -> Result<String, Errno> {
-        let file = self.open_proc("status", libc::O_RDONLY)?;
+        let file = self.open_proc(format_args!("status"), libc::O_RDONLY)?;
         let mut text = vec![0; 4096];
         let length = nix::unistd::read(&file, &mut text)?;
         text.truncate(length);
@@ -108,13 +105,13 @@ impl<P: Platform> Guest for Task<'_, P> {
     fn directory(&self, at: DirFd) -> Result<OwnedFd, Errno> {
         let flags = libc::O_PATH | libc::O_DIRECTORY;
         if at == DirFd::CWD {
-            return self.open_proc("cwd", flags);
+            return self.open_proc(format_args!("cwd"), flags);
         }
         if at.0 < 0 {
             return Err(Errno::EBADF);
         }
         // Through the magic link: the very object, wherever it has been moved.
-        match self.open_proc(&format!("fd/{}", at.0), flags) {
+        match self.open_proc(format_args!("fd/{}", at.0), flags) {
             Err(Errno::ENOENT) => Err(Errno::EBADF),
             // The entries of a task that is not dumpable are root's.
             Err(Errno::EACCES) => {
@@ -130,7 +127,7 @@ impl<P: Platform> Guest for Task<'_, P> {
         if fd.0 < 0 {
             return Err(Errno::EBADF);
         }
-        match self.open_proc(&format!("fd/{}", fd.0), libc::O_PATH) {
+        match self.open_proc(format_args!("fd/{}", fd.0), libc::O_PATH) {
             Err(Errno::ENOENT) => Err(Errno::EBADF),
             Err(Errno::EACCES) => self.duplicate(fd),
             other => other,
@@ -142,7 +139,7 @@ impl<P: Platform> Guest for Task<'_, P> {
         if process == self.notification.tid {
             return self.object(fd);
         }
-        match self.open_proc_of(process, &format!("fd/{}", fd.0), libc::O_PATH) {
+        match self.open_proc_of(process, format_args!("fd/{}", fd.0), libc::O_PATH) {
             Err(Errno::ENOENT) => Err(Errno::EBADF),
             other => other,
         }
@@ -165,7 +162,7 @@ impl<P: Platform> Guest for Task<'_, P> {
     }
 
     fn may_wait(&self) {
-        if let Some(hand_over) = self.lead.take() {
+        if let Some(hand_over) = self.lead {
             hand_over();
         }
     }
@@ -198,8 +195,8 @@ impl<P: Platform> Guest for Task<'_, P> {
     fn reopen(&self, object: &OwnedFd, flags: i32) -> Result<OwnedFd, Errno> {
         // The entry itself is a (magic) link, so O_NOFOLLOW would stop at it; and a terminal must not become ours.
         let flags = flags & !(libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW) | libc::O_CLOEXEC | libc::O_NOCTTY;
-        let entry = CString::new(object.as_raw_fd().to_string()).map_err(|_| Errno::EINVAL)?;
-        sys::open_at(Some(self.shared.descriptors.as_fd()), &entry, flags, 0, 0)
+        let entry = Entry::new(format_args!("{}", object.as_raw_fd()))?;
+        sys::open_at(Some(self.shared.descriptors.as_fd()), entry.name()?, flags, 0, 0)
     }
 
     fn rules(&self) -> &Rules {

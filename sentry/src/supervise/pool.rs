@@ -5,6 +5,7 @@
 //! follower. Several threads waiting in the kernel at once would
 //! all wake for every call (measured: 3.95 wake-ups a call with four of them).
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -66,17 +67,20 @@ impl<P: Platform> Pool<P> {
         umask(Mode::empty());
         loop {
             self.waiting.fetch_add(1, Ordering::SeqCst);
-            let mut lead = Some(self.lead.lock().unwrap_or_else(PoisonError::into_inner));
+            let lead = Cell::new(Some(self.lead.lock().unwrap_or_else(PoisonError::into_inner)));
             self.waiting.fetch_sub(1, Ordering::SeqCst);
-            while lead.is_some() {
-                let Some(notification) = self.next() else { return };
-                let slow = matches!(self.handler(notification), Some(Handler::EmulateSlow(_)));
-                if slow {
+            let leads = Cell::new(true);
+            let hand_over = || {
+                if leads.replace(false) {
                     self.hand_over(lead.take());
                 }
-                let task = Task::new(notification, &self.shared);
-                let task = if slow { task } else { task.led(|| self.hand_over(lead.take())) };
-                self.answer(notification, &task);
+            };
+            while leads.get() {
+                let Some(notification) = self.next() else { return };
+                if matches!(self.handler(notification), Some(Handler::EmulateSlow(_))) {
+                    hand_over();
+                }
+                self.answer(notification, &Task::new(notification, &self.shared).led(&hand_over));
             }
             if self.waiting.load(Ordering::SeqCst) > SPARE {
                 self.threads.fetch_sub(1, Ordering::SeqCst);

@@ -5,7 +5,7 @@
 //! sentry can say: then every open that may create is done by it).
 
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, ResolveFlag, openat, readlinkat};
@@ -237,7 +237,7 @@ impl Opening {
             if self.flags & libc::O_NOFOLLOW != 0 || self.resolve.contains(ResolveFlag::RESOLVE_NO_SYMLINKS) {
                 return Err(Errno::ELOOP);
             }
-            start = Start::in_directory(parent.dir, readlinkat(&object, "")?.as_bytes())?;
+            start = Start::in_directory(parent.dir, readlinkat(&object, "")?.into_vec())?;
         }
         Err(Errno::ELOOP)
     }

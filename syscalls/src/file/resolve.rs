@@ -13,6 +13,7 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
@@ -307,7 +308,9 @@ pub(crate) fn is_procfs(object: &OwnedFd) -> Result<bool, Errno> {
 
 /// Whether an entry of a process in procfs may be looked behind by the guest: the supervisor's own rights say nothing.
 pub(crate) fn may_look_behind(entry: &FileStat) -> bool {
-    entry.st_uid == geteuid().as_raw()
+    // Asked once: nothing changes the supervisor's own ids, and every open comes by here.
+    static OWN: OnceLock<u32> = OnceLock::new();
+    entry.st_uid == *OWN.get_or_init(|| geteuid().as_raw())
 }
 
 /// The bytes of a link's text.

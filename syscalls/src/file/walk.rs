@@ -8,6 +8,7 @@
 //! Threads that run these handlers have a working directory and a umask of their own (`unshare(CLONE_FS)` at their
 //! start; [`dispatch::Handler::EmulateSlow`](crate::dispatch::Handler::EmulateSlow) runs on such threads only).
 
+use std::borrow::Cow;
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -70,35 +71,35 @@ pub(crate) fn in_directory<T>(dir: &OwnedFd, act: impl FnOnce() -> Result<T, Err
 
 /// Where a walk begins, and what is left of the path from there.
 #[derive(Debug)]
-pub(crate) struct Start {
+pub(crate) struct Start<'p> {
     /// `None`: the root.
     dir: Option<OwnedFd>,
-    rest: Vec<u8>,
+    rest: Cow<'p, [u8]>,
 }
 
-impl Start {
+impl<'p> Start<'p> {
     /// Where the guest's `path` begins.
-    pub(crate) fn of(guest: &dyn Guest, at: DirFd, path: &[u8]) -> Result<Self, Errno> {
+    pub(crate) fn of(guest: &dyn Guest, at: DirFd, path: &'p [u8]) -> Result<Self, Errno> {
         match path {
             // The kernel looks at the directory only after it found the path not to be empty.
             [] => Err(Errno::ENOENT),
-            [b'/', ..] => Ok(Self { dir: None, rest: path.to_vec() }),
-            _ => Ok(Self { dir: Some(guest.directory(at)?), rest: path.to_vec() }),
+            [b'/', ..] => Ok(Self { dir: None, rest: path.into() }),
+            _ => Ok(Self { dir: Some(guest.directory(at)?), rest: path.into() }),
         }
     }
 
     /// Where `path` begins when it was found in the directory `dir`, as the target of a link is.
-    pub(crate) fn in_directory(dir: OwnedFd, path: &[u8]) -> Result<Self, Errno> {
-        match path {
+    pub(crate) fn in_directory(dir: OwnedFd, path: Vec<u8>) -> Result<Self, Errno> {
+        match path.as_slice() {
             [] => Err(Errno::ENOENT),
-            [b'/', ..] => Ok(Self { dir: None, rest: path.to_vec() }),
-            _ => Ok(Self { dir: Some(dir), rest: path.to_vec() }),
+            [b'/', ..] => Ok(Self { dir: None, rest: path.into() }),
+            _ => Ok(Self { dir: Some(dir), rest: path.into() }),
         }
     }
 
     /// Exactly `path` from exactly `dir`, as `RESOLVE_IN_ROOT` and `RESOLVE_BENEATH` want it.
-    pub(crate) fn exactly(dir: OwnedFd, path: &[u8]) -> Self {
-        Self { dir: Some(dir), rest: path.to_vec() }
+    pub(crate) fn exactly(dir: OwnedFd, path: &'p [u8]) -> Self {
+        Self { dir: Some(dir), rest: path.into() }
     }
 
     /// Whether what is left of the path ends with a slash.
@@ -143,7 +144,7 @@ impl Parent {
 
     /// Walks to the directory of what is left of a path.
     pub(crate) fn below(guest: &dyn Guest, start: &Start, resolve: ResolveFlag) -> Result<Self, Errno> {
-        let path = start.rest.as_slice();
+        let path = &*start.rest;
         if path.is_empty() {
             return Err(Errno::ENOENT);
         }
