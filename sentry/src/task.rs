@@ -4,6 +4,7 @@
 //! and a descriptor table or not. What was read counts only after `ID_VALID` has said that the call is still pending:
 //! until then the thread id might belong to somebody else.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -27,12 +28,14 @@ pub struct Task<'a, P> {
     notification: Notification,
     shared: &'a Shared<P>,
     lead: Option<&'a dyn Fn()>,
+    /// Whether the caller was still there after the last read.
+    confirmed: Cell<bool>,
 }
 
 impl<'a, P: Platform> Task<'a, P> {
     /// The task behind `notification`.
     pub fn new(notification: Notification, shared: &'a Shared<P>) -> Self {
-        Self { notification, shared, lead: None }
+        Self { notification, shared, lead: None, confirmed: Cell::new(false) }
     }
 
     /// The same, answered by the thread that leads: `hand_over` is called before something that may sleep, perhaps more
@@ -41,8 +44,10 @@ impl<'a, P: Platform> Task<'a, P> {
         Self { lead: Some(hand_over), ..self }
     }
 
+    /// Asks whether the caller is still there, and so was it until now.
     fn still_pending(&self) -> Result<(), Errno> {
-        if self.shared.platform.valid(self.notification.id) { Ok(()) } else { Err(Errno::ESRCH) }
+        self.confirmed.set(self.shared.platform.valid(self.notification.id));
+        if self.confirmed.get() { Ok(()) } else { Err(Errno::ESRCH) }
     }
 
     /// Opens something below the task's directory in our private procfs.
@@ -80,15 +85,26 @@ impl<P: Platform> Guest for Task<'_, P> {
     }
 
     fn read(&self, at: UserPtr, into: &mut [u8]) -> Result<(), Errno> {
+        let copied = self.glance(at, into);
+        // First of all: an errno of somebody else's memory would be no answer either.
+        self.still_pending()?;
+        copied
+    }
+
+    fn confirm(&self) -> Result<(), Errno> {
+        if self.confirmed.get() { Ok(()) } else { self.still_pending() }
+    }
+
+    fn glance(&self, at: UserPtr, into: &mut [u8]) -> Result<(), Errno> {
         if into.is_empty() {
             return Ok(());
         }
+        self.confirmed.set(false);
         let remote = [RemoteIoVec { base: address(at)?, len: into.len() }];
         let wanted = into.len();
         let tid = Pid::from_raw(self.notification.tid);
-        let copied = process_vm_readv(tid, &mut [std::io::IoSliceMut::new(into)], &remote);
-        self.still_pending()?;
-        if copied? == wanted { Ok(()) } else { Err(Errno::EFAULT) }
+        let copied = process_vm_readv(tid, &mut [std::io::IoSliceMut::new(into)], &remote)?;
+        if copied == wanted { Ok(()) } else { Err(Errno::EFAULT) }
     }
 
     fn write(&self, at: UserPtr, bytes: &[u8]) -> Result<(), Errno> {

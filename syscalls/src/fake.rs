@@ -45,6 +45,8 @@ pub(crate) struct FakeGuest {
     pub owner: Owner,
     /// Its limit on the size of files.
     pub largest_file: u64,
+    /// It was killed when its memory had been looked at.
+    pub gone: bool,
 }
 
 impl Default for FakeGuest {
@@ -60,6 +62,7 @@ impl Default for FakeGuest {
             decisions: RefCell::default(),
             owner: Owner::default(),
             largest_file: u64::MAX,
+            gone: false,
         }
     }
 }
@@ -131,6 +134,15 @@ impl Guest for FakeGuest {
     }
 
     fn read(&self, at: UserPtr, into: &mut [u8]) -> Result<(), Errno> {
+        self.glance(at, into)?;
+        self.confirm()
+    }
+
+    fn confirm(&self) -> Result<(), Errno> {
+        if self.gone { Err(Errno::ESRCH) } else { Ok(()) }
+    }
+
+    fn glance(&self, at: UserPtr, into: &mut [u8]) -> Result<(), Errno> {
         let memory = self.memory.borrow();
         let (region, range) =
             memory.iter().find_map(|region| Some((region, region.range(at, into.len())?))).ok_or(Errno::EFAULT)?;
@@ -139,6 +151,7 @@ impl Guest for FakeGuest {
     }
 
     fn write(&self, at: UserPtr, bytes: &[u8]) -> Result<(), Errno> {
+        self.confirm()?;
         let mut memory = self.memory.borrow_mut();
         let (region, range) = memory
             .iter_mut()

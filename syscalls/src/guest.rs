@@ -1,7 +1,8 @@
 //! The calling task as a handler sees it.
 //!
 //! Everything read through this trait was copied once out of the guest and is checked to belong to a call that is still
-//! pending (`SECCOMP_IOCTL_NOTIF_ID_VALID`) before it is returned: see seccomp_unotify(2).
+//! pending (`SECCOMP_IOCTL_NOTIF_ID_VALID`) before it is returned, or, by calls that only look, before anything comes of it:
+//! see seccomp_unotify(2).
 
 use std::borrow::Cow;
 use std::ffi::{CStr, CString};
@@ -56,6 +57,16 @@ pub trait Guest {
 
     /// Fills `into` from the guest's memory. `EFAULT` if any byte is not readable.
     fn read(&self, at: UserPtr, into: &mut [u8]) -> Result<(), Errno>;
+
+    /// The same for a call that only looks, without asking yet whether the caller is still there: what was read may be
+    /// another task's. Nothing may be done with it that anyone could notice before [`confirm`](Self::confirm) or the
+    /// answer, which the kernel refuses when the caller is gone.
+    fn glance(&self, at: UserPtr, into: &mut [u8]) -> Result<(), Errno> {
+        self.read(at, into)
+    }
+
+    /// Makes sure that all that was read so far was the caller's: the call is still pending. `ESRCH` if not.
+    fn confirm(&self) -> Result<(), Errno>;
 
     /// Writes `bytes` to the guest's memory. `EFAULT` if any byte is not writable.
     fn write(&self, at: UserPtr, bytes: &[u8]) -> Result<(), Errno>;
@@ -154,27 +165,38 @@ pub trait Guest {
 
     /// Copies a NUL-terminated path, page by page as the kernel would: `EFAULT`, or `ENAMETOOLONG` from 4096 bytes on.
     fn read_path(&self, at: PathPtr) -> Result<CString, Errno> {
-        let start = UserPtr::from(at);
-        // Nearly every path ends within this: one short copy, on the stack.
-        let mut short = [0; SHORT];
-        let mut length = SHORT.min(to_page_end(start));
-        self.read(start, &mut short[..length])?;
-        if let Ok(whole) = CStr::from_bytes_until_nul(&short[..length]) {
+        copy_path(at, &|at, into| self.read(at, into))
+    }
+
+    /// The same at a [`glance`](Self::glance).
+    fn glance_at_path(&self, at: PathPtr) -> Result<CString, Errno> {
+        copy_path(at, &|at, into| self.glance(at, into))
+    }
+}
+
+type Read<'a> = &'a dyn Fn(UserPtr, &mut [u8]) -> Result<(), Errno>;
+
+fn copy_path(at: PathPtr, read: Read) -> Result<CString, Errno> {
+    let start = UserPtr::from(at);
+    // Nearly every path ends within this: one short copy, on the stack.
+    let mut short = [0; SHORT];
+    let mut length = SHORT.min(to_page_end(start));
+    read(start, &mut short[..length])?;
+    if let Ok(whole) = CStr::from_bytes_until_nul(&short[..length]) {
+        return Ok(whole.to_owned());
+    }
+    let mut path = vec![0; LONGEST];
+    path[..length].copy_from_slice(&short[..length]);
+    while length < LONGEST {
+        let at = start.offset(length as u64);
+        let end = LONGEST.min(length + to_page_end(at));
+        read(at, &mut path[length..end])?;
+        if let Ok(whole) = CStr::from_bytes_until_nul(&path[..end]) {
             return Ok(whole.to_owned());
         }
-        let mut path = vec![0; LONGEST];
-        path[..length].copy_from_slice(&short[..length]);
-        while length < LONGEST {
-            let at = start.offset(length as u64);
-            let end = LONGEST.min(length + to_page_end(at));
-            self.read(at, &mut path[length..end])?;
-            if let Ok(whole) = CStr::from_bytes_until_nul(&path[..end]) {
-                return Ok(whole.to_owned());
-            }
-            length = end;
-        }
-        Err(Errno::ENAMETOOLONG)
+        length = end;
     }
+    Err(Errno::ENAMETOOLONG)
 }
 
 /// How many bytes there are from `at` to the end of its page: those are there, or none of them.

@@ -29,7 +29,8 @@ pub(crate) struct Named<'g> {
 impl<'g> Named<'g> {
     /// Copies the path of a call that follows links.
     pub(crate) fn copy(guest: &'g dyn Guest, call: &'static str, at: DirFd, path: PathPtr) -> Result<Self, Errno> {
-        Ok(Self { guest, call, at, path: guest.read_path(path)?, follow: true, may_be_empty: false })
+        // Whoever acts on the path gets at it by `found` or `parent`, which confirm it first.
+        Ok(Self { guest, call, at, path: guest.glance_at_path(path)?, follow: true, may_be_empty: false })
     }
 
     /// The same for a path that has been copied.
@@ -107,6 +108,11 @@ impl<'g> Named<'g> {
 
     /// The same with `O_DIRECTORY` or `O_NOFOLLOW`.
     pub(crate) fn found(&self, flags: OFlag, usage: Use) -> Result<OwnedFd, Errno> {
+        let rules = self.guest.rules();
+        // A look is a walk that nobody notices, and its answer is for the caller or for nobody. A report is not.
+        if usage != Use::Look || rules.are_about_objects() || rules.trace {
+            self.guest.confirm()?;
+        }
         let object = if self.is_descriptor() {
             match self.at {
                 DirFd::CWD => self.guest.directory(DirFd::CWD)?,
@@ -123,6 +129,7 @@ impl<'g> Named<'g> {
 
     /// Walks to the directory of the name.
     pub(crate) fn parent(&self) -> Result<Parent, Errno> {
+        self.guest.confirm()?;
         Parent::find(self.guest, self.at, self.bytes())
     }
 
@@ -146,5 +153,54 @@ impl<'g> Named<'g> {
         }
         judge::tell(self.guest, self.call, &path, None, Some(errno));
         Err(errno)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::file::trial::{CWD, DONE, Trial};
+    use crate::table::Feature::PathCalls;
+
+    /// Whoever reuses the thread id of a killed caller must not have its memory obeyed.
+    #[test]
+    fn what_was_read_of_a_caller_that_is_gone_has_no_effect() {
+        let mut trial = Trial::with(PathCalls);
+        trial.write("file", "text");
+        nix::unistd::mkfifo(&trial.root.join("fifo"), nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
+        let (file, new, fifo) = (trial.path("file"), trial.path("new"), trial.path("fifo"));
+        let (name, value) = (trial.path("user.x"), trial.path("y"));
+        let truncate = (libc::O_WRONLY | libc::O_TRUNC) as u64;
+        let create = (libc::O_WRONLY | libc::O_CREAT) as u64;
+        let before = trial.root.join("file").metadata().unwrap();
+        trial.guest.gone = true;
+        let calls: &[(&str, &[u64])] = &[
+            ("chmod", &[file, 0o600]),
+            ("fchmodat", &[CWD, file, 0o600]),
+            ("truncate", &[file, 0]),
+            ("utime", &[file, 0]),
+            ("lchown", &[file, 0, 0]),
+            ("setxattr", &[file, name, value, 1, 0]),
+            ("unlink", &[file]),
+            ("rename", &[file, new]),
+            ("link", &[file, new]),
+            ("symlink", &[file, new]),
+            ("mkdir", &[new, 0o755]),
+            ("openat", &[CWD, file, truncate, 0]),
+            ("openat", &[CWD, new, create, 0o644]),
+            ("openat", &[CWD, fifo, 0, 0]),
+            ("stat", &[file, file]),
+        ];
+        for (call, arguments) in calls {
+            assert_eq!(trial.errno(call, arguments), Errno::ESRCH, "{call}");
+        }
+        let after = trial.root.join("file").metadata().unwrap();
+        assert_eq!((before.ctime_nsec(), before.len(), before.mode()), (after.ctime_nsec(), after.len(), after.mode()));
+        assert!(!trial.exists("new"));
+        trial.guest.gone = false;
+        assert_eq!(trial.errno("chmod", &[file, 0o600]), DONE);
     }
 }

@@ -39,6 +39,10 @@ const TERMINALS: std::ops::RangeInclusive<u64> = 136..=143;
 /// Opens `object` with the guest's `flags` and hands it over.
 pub(crate) fn open(guest: &dyn Guest, object: &OwnedFd, flags: i32, otherwise: Otherwise) -> Answer {
     let stat = fstat(object)?;
+    // Devices and FIFOs notice who opens them; before that it has to be certain that the path was the caller's.
+    if !matches!(kind(&stat), SFlag::S_IFREG | SFlag::S_IFDIR) {
+        guest.confirm()?;
+    }
     let what = || guest.path_of(object).map_or_else(|_| "a device".to_owned(), |path| shown(&path));
     match kind(&stat) {
         SFlag::S_IFLNK => return Err(Errno::ELOOP),
