@@ -8,6 +8,7 @@
 mod audit;
 mod denials;
 pub mod own_calls;
+mod pace;
 mod pool;
 pub mod watch;
 

@@ -10,14 +10,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::stat::{Mode, umask};
 use syscalls::dispatch::Handler;
-use syscalls::reply::Response;
+use syscalls::guest::Guest;
+use syscalls::reply::{Reply, Response};
 
 use super::Shared;
+use super::pace::Pace;
 use crate::platform::{Notification, Platform};
 use crate::task::Task;
 
@@ -34,13 +37,19 @@ pub struct Pool<P> {
     lead: Mutex<()>,
     threads: AtomicUsize,
     waiting: AtomicUsize,
+    pace: Pace,
 }
 
 impl<P: Platform> Pool<P> {
     /// Starts with a single thread.
     pub fn start(shared: Arc<Shared<P>>) -> Result<Arc<Self>, Errno> {
-        let pool =
-            Arc::new(Self { shared, lead: Mutex::new(()), threads: AtomicUsize::new(0), waiting: AtomicUsize::new(0) });
+        let pool = Arc::new(Self {
+            shared,
+            lead: Mutex::new(()),
+            threads: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            pace: Pace::default(),
+        });
         pool.grow().map(|()| pool)
     }
 
@@ -113,13 +122,28 @@ impl<P: Platform> Pool<P> {
         self.shared.dispatch.handler(usize::try_from(notification.number).ok()?)
     }
 
+    fn respond(&self, notification: Notification, response: Response, task: &Task<P>) -> Result<(), Errno> {
+        let respond = |response| self.shared.platform.respond(notification.id, response);
+        if !matches!(response, Response::Reply(Reply::Inject { .. })) {
+            return respond(response);
+        }
+        if self.pace.is_slow() {
+            task.may_wait();
+            return respond(response);
+        }
+        let start = Instant::now();
+        let result = respond(response);
+        self.pace.took(start.elapsed());
+        result
+    }
+
     fn answer(&self, notification: Notification, task: &Task<P>) {
         let response = match usize::try_from(notification.number) {
             Ok(number) => self.shared.dispatch.answer(task, number, notification.registers),
             Err(_) => Response::Fail(Errno::ENOSYS),
         };
         // ENOENT: the caller was killed meanwhile; there is nobody to tell.
-        match self.shared.platform.respond(notification.id, response) {
+        match self.respond(notification, response, task) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => {
                 tracing::error!(%errno, "an answer was refused");
