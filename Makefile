@@ -44,6 +44,7 @@ bench: build
 	cargo build --release --package sentry-benches
 	cargo run --release --package sentry-benches --bin sentry-bench -- --sentry $(BINARY)
 	cargo run --release --package sentry-benches --bin sentry-bench -- readme README.md benches/results/latest.json
+	cargo run --release --package sentry-benches --bin sentry-bench -- readme docs/performance.md benches/results/latest.json
 
 # Rewrites the generated page of syscalls and the help snapshot.
 docs:
