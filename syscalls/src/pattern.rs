@@ -51,6 +51,16 @@ pub struct Match {
     pub next: u64,
 }
 
+/// How far a pattern has come along a path.
+#[derive(Clone, Copy, Debug)]
+pub struct Reached {
+    live: u64,
+    depth: usize,
+    /// See [`Match::near`].
+    pub near: Option<usize>,
+    is_the_place: bool,
+}
+
 /// True if `text` holds any of the characters that make a pattern.
 pub fn is_pattern(text: &OsStr) -> bool {
     text.as_bytes().iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
@@ -126,39 +136,39 @@ impl Pattern {
         std::iter::once(Some(OsStr::new("/"))).chain(names).collect()
     }
 
-    /// What it says of `path`, which is absolute and without `..`.
+    /// What it says of `path`, which is absolute, without `..` and doubled slashes.
     pub fn find(&self, path: &Path) -> Match {
-        let mut found = Match::default();
-        let mut live = self.skip_any(1);
-        let names = path.components().filter_map(|component| match component {
-            Component::Normal(name) => Some(name.as_bytes()),
-            _ => None,
-        });
-        let mut names = names.enumerate().peekable();
-        let mut is_the_place = false;
-        while let Some((depth, name)) = names.next() {
-            live = self.after(live, name);
-            if live & self.end() != 0 {
-                is_the_place = self.beneath && names.peek().is_none();
-                if !is_the_place {
-                    found.near = Some(2 * (depth + 1) + usize::from(self.beneath));
-                }
-            }
-            if live == 0 {
-                break;
-            }
-        }
-        found.next = live & !self.end();
+        let reached = self.along(path);
+        let next = reached.live & !self.end();
         // Parts before the first named one are matched by whatever path there is.
         let leading = self.parts.iter().take_while(|part| **part == Part::Any).count();
         let free = (1_u64 << (leading + 1)) - 1;
-        let resting = |index: usize| self.parts.get(index) == Some(&Part::Any);
         // Beneath `a/**` everything is alike; what comes behind is reached from anywhere there.
-        let anywhere = (0..self.parts.len())
-            .filter(|index| resting(*index))
-            .fold(0, |set, index| set | (1 << index) | (1 << (index + 1)));
-        found.is_on_the_way = found.next & !free & !anywhere != 0 || is_the_place;
-        found
+        let resting = (0..self.parts.len()).filter(|index| self.parts[*index] == Part::Any);
+        let anywhere = resting.fold(0, |set, index| set | (1 << index) | (1 << (index + 1)));
+        let is_on_the_way = next & !free & !anywhere != 0 || reached.is_the_place;
+        Match { near: reached.near, is_on_the_way, next }
+    }
+
+    /// How far it comes along `path`.
+    pub fn along(&self, path: &Path) -> Reached {
+        let start = Reached { live: self.skip_any(1), depth: 0, near: None, is_the_place: false };
+        let names = path.as_os_str().as_bytes().split(|byte| *byte == b'/').filter(|name| !name.is_empty());
+        names.fold(start, |reached, name| self.one_more(reached, name))
+    }
+
+    /// How far it comes with one more name.
+    pub fn one_more(&self, reached: Reached, name: &[u8]) -> Reached {
+        let depth = reached.depth + 1;
+        // What lies in the place is beneath it.
+        let near = if reached.is_the_place { Some(2 * reached.depth + 1) } else { reached.near };
+        if reached.live == 0 {
+            return Reached { depth, near, is_the_place: false, ..reached };
+        }
+        let live = self.after(reached.live, name);
+        let whole = live & self.end() != 0;
+        let near = if whole && !self.beneath { Some(2 * depth) } else { near };
+        Reached { live, depth, near, is_the_place: whole && self.beneath }
     }
 
     /// The bit behind the last part.

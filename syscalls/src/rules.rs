@@ -4,11 +4,13 @@
 //! system that folds case, the policy has to list each spelling.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::pattern::{Match, Pattern};
+use crate::pattern::{Match, Pattern, Reached};
 
 /// The rules that only the sentry can enforce.
 #[derive(Clone, Debug, Default)]
@@ -142,23 +144,20 @@ impl Rules {
     /// What is hidden or denied stays so with all that lies beneath: only a plain path that comes nearer opens it again.
     /// A pattern such as `build/**` may match a secret's directory without anybody having thought of it.
     pub fn decides(&self, path: &Path) -> Option<&PathRule> {
-        let mut keeps_away: Option<Nearness> = None;
-        let mut lets_in: Option<Nearness> = None;
-        let mut opens: Option<Nearness> = None;
-        for rule in &self.paths {
-            let (Some(effect), Some(near)) = (rule.effect, self.find(rule, path).near) else { continue };
-            let nearness = ((near, rule.pattern.is_exact(), effect), rule);
-            let kept = if matches!(effect, Effect::Hide | Effect::Deny) { &mut keeps_away } else { &mut lets_in };
-            nearer(kept, nearness);
-            if rule.pattern.is_exact() && matches!(effect, Effect::Read | Effect::Write) {
-                nearer(&mut opens, nearness);
-            }
-        }
-        match (keeps_away, opens) {
-            (Some(kept), Some(open)) if open.0 <= kept.0 => Some(kept.1),
-            (Some(kept), None) => Some(kept.1),
-            _ => lets_in.map(|(_, rule)| rule),
-        }
+        let is_system = self.is_system(path);
+        let found = self.paths.iter().filter(|rule| rule.effect.is_some() && rule.reaches(is_system));
+        nearest(found.map(|rule| (rule, rule.pattern.along(path).near)))
+    }
+
+    /// The rules as far as they come along the directory `dir`, to decide about many names in it.
+    pub fn in_directory(&self, dir: &Path) -> InDirectory<'_> {
+        let is_system = self.is_system(dir);
+        let boundary = |other: &PathBuf| other.parent() == Some(dir);
+        // Of some names in such a directory patterns hold, and of others they do not.
+        let is_mixed = self.system.iter().chain(&self.granted).any(boundary);
+        let found = self.paths.iter().filter(|rule| rule.effect.is_some() && (is_mixed || rule.reaches(is_system)));
+        let reached = found.map(|rule| (rule, rule.pattern.along(dir))).collect();
+        InDirectory { reached, mixed: is_mixed.then(|| (self, dir.to_owned())) }
     }
 
     /// A rule that wants uses of `path` to be told.
@@ -177,18 +176,73 @@ impl Rules {
         self.virtual_files.iter().find(|file| file.path == path)
     }
 
+    /// Whether `path` lies where patterns that do not say where they begin do not reach.
+    fn is_system(&self, path: &Path) -> bool {
+        let within = |directories: &[PathBuf]| directories.iter().any(|directory| is_beneath(path, directory));
+        within(&self.system) && !within(&self.granted)
+    }
+
     fn find(&self, rule: &PathRule, path: &Path) -> Match {
-        let within = |directories: &[PathBuf]| directories.iter().any(|directory| path.starts_with(directory));
-        if !rule.anchored && within(&self.system) && !within(&self.granted) {
-            return Match::default();
-        }
-        rule.pattern.find(path)
+        if rule.reaches(self.is_system(path)) { rule.pattern.find(path) } else { Match::default() }
     }
 
     /// Whether the socket file at `path`, born at `birth`, may be connected to: it was granted, or the sandbox bound it.
     pub fn may_connect(&self, path: &Path, birth: Option<(i64, u32)>) -> bool {
         let own = matches!((self.started, birth), (Some(started), Some(birth)) if birth > started);
         own || !self.judge_sockets || self.sockets.iter().any(|granted| granted == path)
+    }
+}
+
+/// Compares by component: both are absolute, and neither has doubled slashes.
+fn is_beneath(path: &Path, directory: &Path) -> bool {
+    let rest = path.as_os_str().as_bytes().strip_prefix(directory.as_os_str().as_bytes());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+impl PathRule {
+    fn reaches(&self, is_system: bool) -> bool {
+        self.anchored || !is_system
+    }
+}
+
+/// The rules about one directory, see [`Rules::in_directory`].
+#[derive(Debug)]
+pub struct InDirectory<'a> {
+    reached: Vec<(&'a PathRule, Reached)>,
+    /// The rules and the directory, where each name has to be looked at whole.
+    mixed: Option<(&'a Rules, PathBuf)>,
+}
+
+impl<'a> InDirectory<'a> {
+    /// The rule that decides about `name` in it.
+    pub fn decides(&self, name: &[u8]) -> Option<&'a PathRule> {
+        match &self.mixed {
+            Some((rules, dir)) => rules.decides(&dir.join(OsStr::from_bytes(name))),
+            None => {
+                nearest(self.reached.iter().map(|(rule, reached)| (*rule, rule.pattern.one_more(*reached, name).near)))
+            }
+        }
+    }
+}
+
+/// The one that decides among rules of which some match.
+fn nearest<'a>(found: impl Iterator<Item = (&'a PathRule, Option<usize>)>) -> Option<&'a PathRule> {
+    let mut keeps_away: Option<Nearness> = None;
+    let mut lets_in: Option<Nearness> = None;
+    let mut opens: Option<Nearness> = None;
+    for (rule, near) in found {
+        let (Some(effect), Some(near)) = (rule.effect, near) else { continue };
+        let nearness = ((near, rule.pattern.is_exact(), effect), rule);
+        let kept = if matches!(effect, Effect::Hide | Effect::Deny) { &mut keeps_away } else { &mut lets_in };
+        nearer(kept, nearness);
+        if rule.pattern.is_exact() && matches!(effect, Effect::Read | Effect::Write) {
+            nearer(&mut opens, nearness);
+        }
+    }
+    match (keeps_away, opens) {
+        (Some(kept), Some(open)) if open.0 <= kept.0 => Some(kept.1),
+        (Some(kept), None) => Some(kept.1),
+        _ => lets_in.map(|(_, rule)| rule),
     }
 }
 
@@ -278,6 +332,24 @@ mod tests {
             assert_eq!(effect("/w/plain"), None);
             assert_eq!(effect("/usr/lib/.env"), None, "an unanchored pattern leaves the system alone");
             list.rotate_left(1);
+        }
+    }
+
+    #[test]
+    fn names_in_a_directory_are_decided_as_whole_paths_are() {
+        let mut rules = rules(&[
+            ("/**/.env*", Effect::Hide),
+            ("/w/**", Effect::Read),
+            ("/usr/share/x", Effect::Deny),
+            ("/w/a/b", Effect::Write),
+        ]);
+        rules.granted = vec!["/usr/src/w".into()];
+        for dir in ["/", "/usr", "/usr/src", "/usr/src/w", "/usr/share", "/w", "/w/a", "/w/.env", "/x/y"] {
+            let listing = rules.in_directory(Path::new(dir));
+            for name in [".env", "usr", "w", "x", "b", "src", "plain"] {
+                let whole = rules.decides(&Path::new(dir).join(name)).map(|rule| &rule.text);
+                assert_eq!(listing.decides(name.as_bytes()).map(|rule| &rule.text), whole, "{dir} {name}");
+            }
         }
     }
 

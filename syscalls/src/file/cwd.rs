@@ -1,6 +1,5 @@
 //! `chdir(2)`, `getdents64(2)`: where one is, and what is there. The view bounds both.
 
-use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -127,13 +126,14 @@ fn made_names(guest: &dyn Guest, dir: &Path, layout: Layout) -> Vec<u8> {
 
 fn visible(guest: &dyn Guest, dir: &Path, entries: &[u8], layout: Layout) -> Vec<u8> {
     let mut shown = Vec::with_capacity(entries.len());
+    let rules = guest.rules().in_directory(dir);
     let mut rest = entries;
     while let Some(length) = rest.get(LENGTH..LENGTH + 2) {
         let length = usize::from(u16::from_ne_bytes([length[0], length[1]]));
         let Some((entry, behind)) = rest.split_at_checked(length).filter(|_| length > layout as usize) else { break };
         let name = entry[layout as usize..].split(|byte| *byte == 0).next().unwrap_or_default();
         let hidden = || {
-            let rule = guest.rules().decides(&dir.join(OsStr::from_bytes(name)));
+            let rule = rules.decides(name);
             rule.is_some_and(|rule| rule.effect == Some(Effect::Hide))
         };
         if matches!(name, b"." | b"..") || !hidden() {
