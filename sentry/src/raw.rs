@@ -129,8 +129,7 @@ pub fn whole_attribute(file: BorrowedFd, name: &std::ffi::CStr) -> Result<Vec<u8
 /// Sets an extended attribute, fsetxattr(2).
 pub fn set_attribute(file: BorrowedFd, name: &std::ffi::CStr, value: &[u8]) -> Result<(), Errno> {
     // SAFETY: name is NUL-terminated, and the kernel reads `value.len()` bytes.
-    let set =
-        unsafe { libc::fsetxattr(file.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    let set = unsafe { libc::fsetxattr(file.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
     Errno::result(set).map(drop)
 }
 
@@ -152,9 +151,7 @@ pub fn birth(object: BorrowedFd) -> Option<(i64, u32)> {
     let mut found: libc::statx = unsafe { std::mem::zeroed() };
     let flags = libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW;
     // SAFETY: the path is NUL-terminated and empty, the structure is ours.
-    let result = unsafe {
-        libc::statx(object.as_raw_fd(), c"".as_ptr(), flags, libc::STATX_BTIME, &raw mut found)
-    };
+    let result = unsafe { libc::statx(object.as_raw_fd(), c"".as_ptr(), flags, libc::STATX_BTIME, &raw mut found) };
     (result == 0 && found.stx_mask & libc::STATX_BTIME != 0)
         .then_some((found.stx_btime.tv_sec, found.stx_btime.tv_nsec))
 }

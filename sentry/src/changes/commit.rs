@@ -170,7 +170,8 @@ impl Layer {
             layer: self,
         };
         if let Err(error) = commit.layer.journal.begin() {
-            commit.outcome.stopped = Some(format!("cannot write the journal: {error}; make room where the copy is kept"));
+            commit.outcome.stopped =
+                Some(format!("cannot write the journal: {error}; make room where the copy is kept"));
             return commit.outcome;
         }
         commit.layer.clean(review, &options.id);
@@ -342,7 +343,13 @@ impl Commit<'_> {
                     }
                     mkdirat(parent, name.as_c_str(), Mode::from_bits_truncate(0o700))?;
                     if let Some((uid, gid)) = self.owner {
-                        fchownat(parent, name.as_c_str(), Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+                        fchownat(
+                            parent,
+                            name.as_c_str(),
+                            Some(Uid::from_raw(uid)),
+                            Some(Gid::from_raw(gid)),
+                            AtFlags::AT_SYMLINK_NOFOLLOW,
+                        )?;
                     }
                 }
             }
@@ -525,7 +532,9 @@ impl Commit<'_> {
         if let Err(error) = noted {
             // Without the note the copy must stay as it is: the next commit finds out what is done.
             let place = self.layer.copy_path.display();
-            self.outcome.stopped.get_or_insert(format!("cannot note what is done beside {place}: {error}; make room there"));
+            self.outcome
+                .stopped
+                .get_or_insert(format!("cannot note what is done beside {place}: {error}; make room there"));
             self.pending.clear();
             return;
         }

@@ -57,10 +57,10 @@ pub fn write(layer: &Layer, changes: &[Change], style: Style, out: &mut dyn Writ
                 match compare(layer, change) {
                     Compared::Text { hunks, .. } => {
                         let name = escape(&change.path.to_string_lossy());
-                        let side = |there: bool, side| if there { format!("{side}/{name}") } else { "/dev/null".into() };
-                        let is_file = |object: &Option<Object>| {
-                            object.as_ref().is_some_and(|object| object.kind == Type::File)
-                        };
+                        let side =
+                            |there: bool, side| if there { format!("{side}/{name}") } else { "/dev/null".into() };
+                        let is_file =
+                            |object: &Option<Object>| object.as_ref().is_some_and(|object| object.kind == Type::File);
                         if !hunks.is_empty() {
                             writeln!(out, "--- {}", side(is_file(&change.before), "a"))?;
                             writeln!(out, "+++ {}", side(is_file(&change.after), "b"))?;

@@ -41,7 +41,8 @@ impl Journal {
                 }
                 [b't', identity @ ..] => {
                     let text = String::from_utf8_lossy(identity);
-                    let numbers = text.split_once(':').and_then(|(dev, ino)| Some((dev.parse().ok()?, ino.parse().ok()?)));
+                    let numbers =
+                        text.split_once(':').and_then(|(dev, ino)| Some((dev.parse().ok()?, ino.parse().ok()?)));
                     journal.touched.extend(numbers);
                 }
                 _ => {}

@@ -41,7 +41,8 @@ impl Layer {
         let copy_path = layer.join(directory.how.name());
         let copy = Root::open(&copy_path, true).step(|| format!("open the copy {}", copy_path.display()))?;
         let host = Root::open(&host_path, false).step(|| format!("open {shown}"));
-        let host = host.map_err(|failure| failure.remedy("its changes stay where they are kept; bring it back first"))?;
+        let host =
+            host.map_err(|failure| failure.remedy("its changes stay where they are kept; bring it back first"))?;
         let now = host.object().step(|| format!("look at {shown}"))?;
         if now.identity != (directory.device, directory.inode) {
             return Err(Failure::check_text(format!(
@@ -61,6 +62,19 @@ impl Layer {
             How::Copy => Some(read_baseline(&layer)?),
         };
         Ok(Self { host_path, copy_path, host, copy, started, baseline, journal })
+    }
+
+    /// The copy of the directory at `host` in an upper directory that lives in memory.
+    pub fn in_memory(host: &Path, upper: std::os::fd::OwnedFd) -> Result<Self, Errno> {
+        Ok(Self {
+            host_path: host.to_owned(),
+            copy_path: PathBuf::from("(memory)"),
+            host: Root::open(host, false)?,
+            copy: Root::from_fd(upper),
+            started: (0, 0),
+            baseline: None,
+            journal: Journal::default(),
+        })
     }
 
     /// What differs.

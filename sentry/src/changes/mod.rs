@@ -13,6 +13,7 @@ pub mod layer;
 pub mod record;
 pub mod root;
 pub mod scan;
+pub mod tree;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

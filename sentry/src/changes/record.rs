@@ -1,12 +1,12 @@
 //! What is remembered of each run: `$XDG_STATE_HOME/sentry/runs/ID/run.json` beside its copies, and a lock.
 //!
-//! The monitor holds flock(2) on the run's directory as long as it lives, and a commit while it works; the kernel lets go
+//! The monitor holds flock(2) on a file in there as long as it lives, and a commit while it works; the kernel lets go
 //! of it when the holder dies, however that happens. Runs that keep nothing have a small file in `$XDG_RUNTIME_DIR/sentry`.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -146,12 +146,15 @@ pub fn fresh_id() -> String {
     format!("{:08x}", hasher.finish() >> 32)
 }
 
+/// The file in a run's directory that is locked. It is empty: whoever got hold of its descriptor would have nothing.
+pub const LOCK: &str = "lock";
+
 /// A lock that ends with its holder.
 #[derive(Debug)]
 pub struct Lock(#[allow(dead_code)] Flock<OwnedFd>);
 
 impl Lock {
-    /// Takes the lock of a run's directory or file; `None` if somebody has it.
+    /// Takes the lock of a file; `None` if somebody has it.
     pub fn take(path: &Path) -> Result<Option<Self>, Errno> {
         let flags = nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NOFOLLOW;
         let open = nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty())?;
@@ -222,7 +225,7 @@ pub fn all(base: Option<&Path>) -> (Vec<Kept>, Vec<PathBuf>) {
         if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
         }
-        let free = matches!(Lock::take(&place), Ok(Some(_)));
+        let free = matches!(Lock::take(&place.join(LOCK)), Ok(Some(_)) | Err(Errno::ENOENT));
         match Record::read(&place.join("run.json")) {
             Some(record) if entry.file_name() == *record.id => {
                 let state = match (&record.ending, free) {
@@ -233,7 +236,7 @@ pub fn all(base: Option<&Path>) -> (Vec<Kept>, Vec<PathBuf>) {
                 runs.push(Kept { record, place: Some(place), state });
             }
             // One that is just beginning has no record yet.
-            _ if free => strange.push(place),
+            _ if free && !is_young(&place) => strange.push(place),
             _ => {}
         }
     }
@@ -251,6 +254,11 @@ pub fn all(base: Option<&Path>) -> (Vec<Kept>, Vec<PathBuf>) {
     }
     runs.sort_by(|one, other| (other.record.started, &other.record.id).cmp(&(one.record.started, &one.record.id)));
     (runs, strange)
+}
+
+fn is_young(place: &Path) -> bool {
+    let modified = fs::metadata(place).and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age.as_secs() < 5))
 }
 
 /// Removes a run's directory, also what overlayfs or the guest left without permissions.
@@ -280,13 +288,8 @@ fn open_up(place: PathBuf) {
     }
 }
 
-/// The time stamp that a file gets now: that of the directory `fd`, which was just made.
-pub fn stamp(fd: impl AsFd) -> Moment {
-    nix::sys::stat::fstat(fd).map_or((0, 0), |stat| (stat.st_ctime, stat.st_ctime_nsec))
-}
-
-/// A new, private directory for one run, and its lock.
-pub fn make(base: &Path) -> Result<(String, PathBuf, Lock), Failure> {
+/// A new, private directory for one run: its name, its place, the time stamp that files get at this moment, its lock.
+pub fn make(base: &Path) -> Result<(String, PathBuf, Moment, Lock), Failure> {
     let io = |step: &str, path: &Path, errno: Errno| {
         Failure::new(format!("{step} {}", path.display()), errno).remedy(
             "copy-on-write keeps its changes there; set XDG_STATE_HOME to a place with room, or use --write or --read",
@@ -302,20 +305,21 @@ pub fn make(base: &Path) -> Result<(String, PathBuf, Lock), Failure> {
         let directory = base.join(&id);
         match fs::DirBuilder::new().mode(0o700).create(&directory) {
             Ok(()) => {
-                let lock = Lock::take(&directory).map_err(|errno| io("lock the directory", &directory, errno))?;
-                let lock = lock.ok_or_else(|| io("lock the directory", &directory, Errno::EWOULDBLOCK))?;
-                return Ok((id, directory, lock));
+                let path = directory.join(LOCK);
+                let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+                let made = made.and_then(|file| file.metadata()).map_err(|error| io("make", &path, number(&error)))?;
+                // Files that are changed from now on have a later one, or the same within one tick of the kernel's clock,
+                // which is over before the program begins.
+                let started = (made.ctime(), made.ctime_nsec());
+                let lock = Lock::take(&path).map_err(|errno| io("lock", &path, errno))?;
+                let lock = lock.ok_or_else(|| io("lock", &path, Errno::EWOULDBLOCK))?;
+                return Ok((id, directory, started, lock));
             }
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(io("make the directory", &directory, number(&error))),
         }
     }
     Err(Failure::check(format!("find a free name in {}", base.display())))
-}
-
-/// Opens the run's directory for its time stamp.
-pub fn started(directory: &Path) -> Moment {
-    File::open(directory).map_or((0, 0), |file| stamp(&file))
 }
 
 /// Paths and arguments in JSON: text if they are text, otherwise a list of bytes.
@@ -378,11 +382,12 @@ mod tests {
     #[test]
     fn a_run_is_locked_as_long_as_it_lives() {
         let place = tempfile::tempdir().unwrap();
-        let (id, directory, lock) = make(place.path()).unwrap();
-        assert!(id.len() == 8 && Lock::take(&directory).unwrap().is_none());
+        let (id, directory, started, lock) = make(place.path()).unwrap();
+        assert!(id.len() == 8 && Lock::take(&directory.join(LOCK)).unwrap().is_none());
+        assert!(started.0 > 1_700_000_000);
         let (runs, strange) = all(Some(place.path()));
         assert!(runs.is_empty() && strange.is_empty());
         drop(lock);
-        assert_eq!(all(Some(place.path())).1, [directory]);
+        assert!(Lock::take(&directory.join(LOCK)).unwrap().is_some());
     }
 }

@@ -189,8 +189,14 @@ impl Layer {
                     }));
                 }
                 None => {
-                    let change =
-                        Change { kind: Kind::New, path, before: None, after: Some(after), within: 0, attributes: false };
+                    let change = Change {
+                        kind: Kind::New,
+                        path,
+                        before: None,
+                        after: Some(after),
+                        within: 0,
+                        attributes: false,
+                    };
                     // A directory that is as it was copied and gone on the host is no change of the guest's.
                     if !change.after.as_ref().is_some_and(|after| after.is_directory() && entry.directory) {
                         review.changes.push(change);

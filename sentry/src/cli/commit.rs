@@ -65,10 +65,15 @@ impl Commit {
         }
         // What is on the host needs no copy any more.
         let left = opened.layers.iter().map(Layer::review);
-        if opened.closed.is_empty() && left.into_iter().all(|left| left.changes.is_empty() && left.problems.is_empty()) {
+        if opened.closed.is_empty() && left.into_iter().all(|left| left.changes.is_empty() && left.problems.is_empty())
+        {
             record::remove(&opened.place)?;
         } else if code != 0 {
-            writeln!(out, "the rest is kept: sentry diff {0} shows it, sentry commit --force {0} takes it over as well", options.id)?;
+            writeln!(
+                out,
+                "the rest is kept: sentry diff {0} shows it, sentry commit --force {0} takes it over as well",
+                options.id
+            )?;
         }
         Ok(code)
     }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::kept;
 use crate::changes::layer::Layer;
-use crate::changes::record::{self, Kept, Lock, State};
+use crate::changes::record::{self, Kept, LOCK, Lock, State};
 use crate::policy::Error;
 use crate::report::escape;
 
@@ -65,8 +65,9 @@ fn all(out: &mut dyn Write) -> anyhow::Result<u8> {
 
 fn discard(run: &Kept) -> anyhow::Result<()> {
     let Some(place) = &run.place else { return Ok(()) };
-    let busy = || Error::new(format!("run {} is being worked on by another sentry", run.record.id), "wait until that is done");
-    let _lock = Lock::take(place).ok().flatten().ok_or_else(busy)?;
+    let busy =
+        || Error::new(format!("run {} is being worked on by another sentry", run.record.id), "wait until that is done");
+    let _lock = Lock::take(&place.join(LOCK)).ok().flatten().ok_or_else(busy)?;
     // A commit that was killed may have left a half-written file on the host.
     for directory in &run.record.directories {
         if let Ok(layer) = Layer::open(place, directory, run.record.started)

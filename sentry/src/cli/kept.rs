@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::changes::layer::Layer;
-use crate::changes::record::{self, Kept, Lock, Record, State};
+use crate::changes::record::{self, Kept, LOCK, Lock, Record, State};
 use crate::changes::{Moment, Review};
 use crate::policy::Error;
 
@@ -40,10 +40,12 @@ pub(super) fn chosen(id: Option<&str>, out: &mut dyn Write) -> anyhow::Result<Op
     if let Some(id) = id {
         return Opened::new(named(runs, id)?);
     }
-    let nothing = || Error::new("no run has kept changes", "sentry run keeps those of the current directory, or --cow DIR");
+    let nothing =
+        || Error::new("no run has kept changes", "sentry run keeps those of the current directory, or --cow DIR");
     for run in runs.into_iter().filter(|run| run.place.is_some() && run.state != State::Running) {
         let opened = Opened::new(run)?;
-        if opened.reviews.iter().any(|review| !review.changes.is_empty() || !review.problems.is_empty()) {
+        let found = opened.reviews.iter().any(|review| !review.changes.is_empty() || !review.problems.is_empty());
+        if found || !opened.closed.is_empty() {
             let record = &opened.record;
             writeln!(out, "run {}, {} ago: {}", record.id, age(record.started), record.command_line())?;
             return Ok(opened);
@@ -74,7 +76,7 @@ impl Opened {
             };
             Error::new(format!("run {} {what}", record.id), remedy)
         };
-        let lock = Lock::take(&place).ok().flatten().ok_or_else(busy)?;
+        let lock = Lock::take(&place.join(LOCK)).ok().flatten().ok_or_else(busy)?;
         let (mut layers, mut reviews, mut closed) = (Vec::new(), Vec::new(), Vec::new());
         for directory in &record.directories {
             match Layer::open(&place, directory, record.started) {
@@ -86,12 +88,6 @@ impl Opened {
             }
         }
         Ok(Self { record, place, layers, reviews, closed, _lock: lock })
-    }
-
-    /// Whether anything is left to be reviewed.
-    pub(super) fn has_changes(&self) -> bool {
-        !self.closed.is_empty()
-            || self.reviews.iter().any(|review| !review.changes.is_empty() || !review.problems.is_empty())
     }
 }
 

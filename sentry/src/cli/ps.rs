@@ -67,7 +67,9 @@ fn line(run: Kept) -> Line {
     let (place, state) = (run.place.clone(), run.state);
     // Copies of a running sandbox are its own: nobody looks into them.
     let changes = (run.state != State::Running && place.is_some())
-        .then(|| Opened::new(run).ok().map(|opened| opened.reviews.iter().map(|review| review.changes.len() as u64).sum()))
+        .then(|| {
+            Opened::new(run).ok().map(|opened| opened.reviews.iter().map(|review| review.changes.len() as u64).sum())
+        })
         .flatten();
     #[allow(clippy::cast_precision_loss)] // a time stamp for people and scripts
     let started = record.started.0 as f64 + record.started.1 as f64 / 1e9;

@@ -5,8 +5,10 @@
 
 mod audit;
 pub mod cgroup;
+mod cow;
 mod idmap;
 pub mod limits;
+mod mounts;
 mod profile;
 mod standard;
 pub mod store;
@@ -29,6 +31,9 @@ use syscalls::dispatch::Dispatch;
 use syscalls::filter::{compile, compile_list};
 use syscalls::table::{Feature, Routes, Surface, Verdict};
 
+use crate::changes::Review;
+use crate::changes::layer::Layer;
+use crate::changes::record::{self, Argument, Ending, Record};
 use crate::platform::Platform;
 use crate::policy::{Interpose, Net, Policy, Sink, environment};
 use crate::report::{Cause, ChangedFile, Report};
@@ -92,6 +97,17 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
     let mut ids = idmap::IdMaps::new(identity);
     let arranged = view::arrange(policy, &facts, &identity, &mut ids);
     let arranged = arranged?;
+    // What cannot be remembered cannot be reviewed.
+    let record = (!arranged.cow.is_empty()).then(|| record(policy, &arranged));
+    let (presence, record) = match (&arranged.store, record) {
+        (Some(store), Some(record)) => {
+            let written = record.write(&store.directory);
+            written.map_err(|error| store::io("write run.json in", &store.directory, &error))?;
+            (None, Some(record))
+        }
+        _ if record::running_base().is_some() => (record::Presence::tell(&self::record(policy, &arranged)), None),
+        _ => (None, None),
+    };
     let store = arranged.store;
     let result = (|| {
         let mut decided = limits::decide(policy, store.is_some())?;
@@ -148,28 +164,65 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         drop(terminal);
         run.finish(&mut decided, &arranged.cow)
     })();
-    collect_changes(&arranged.cow, report);
-    match &store {
-        Some(store) if report.changes.is_empty() => store.remove(),
-        Some(store) => report.changes_kept = Some(store.directory.clone()),
-        None => {}
+    drop(presence);
+    if let (Some(store), Some(mut record)) = (&store, record) {
+        keep(store, &mut record, report);
     }
     result
 }
 
-/// Adds the changes that are on disk; those in memory have been added while it existed.
-fn collect_changes(cow: &[view::CowDirectory], report: &mut Report) {
-    for directory in cow {
-        let upper = directory.layer.as_deref().and_then(store::open_upper);
-        if let Some(upper) = upper {
-            add_changes(&directory.host, store::changes(upper, &directory.host), report);
+/// What is remembered of this run from its beginning.
+fn record(policy: &Policy, arranged: &view::Arranged) -> Record {
+    let (id, started) = match &arranged.store {
+        Some(store) => (store.id.clone(), store.started),
+        None => {
+            let (seconds, nanoseconds) = view::now();
+            (record::fresh_id(), (seconds, nanoseconds.into()))
+        }
+    };
+    let on_disk = arranged.cow.iter().enumerate().filter(|(_, directory)| directory.layer.is_some());
+    Record {
+        version: record::VERSION,
+        id,
+        command: policy.command.iter().cloned().map(Argument).collect(),
+        started,
+        workdir: PathBuf::from(OsStr::from_bytes(arranged.workdir.as_bytes())),
+        directories: on_disk.map(|(index, directory)| directory.record(index)).collect(),
+        ending: None,
+    }
+}
+
+/// Looks through the copies; keeps the store if there is something in it, and says so.
+fn keep(store: &store::Store, record: &mut Record, report: &mut Report) {
+    for directory in &record.directories {
+        match Layer::open(&store.directory, directory, record.started) {
+            Ok(layer) => add_changes(&directory.host, layer.review(), report),
+            Err(failure) => report.unseen.push(failure.to_string()),
         }
     }
     report.changes.sort_by(|one, other| (one.change, &one.path).cmp(&(other.change, &other.path)));
+    if report.changes.is_empty() && report.unseen.is_empty() {
+        let _ = record::remove(&store.directory);
+        return;
+    }
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let time = (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), i64::from(since.subsec_nanos()));
+    let cause = format!("{:?}", report.cause).to_lowercase();
+    record.ending = Some(Ending { cause, exit_code: report.exit_code, time });
+    // Without it the run counts as orphaned, and can be reviewed all the same.
+    let _ = record.write(&store.directory);
+    report.changes_kept = Some(store.directory.clone());
+    report.run = Some(store.id.clone());
 }
 
-fn add_changes(host: &Path, changes: Vec<(store::Change, PathBuf)>, report: &mut Report) {
-    report.changes.extend(changes.into_iter().map(|(change, path)| ChangedFile { change, path: host.join(path) }));
+fn add_changes(host: &Path, review: Review, report: &mut Report) {
+    report.unseen.extend(review.problems);
+    report.changes.extend(review.changes.into_iter().map(|change| ChangedFile {
+        change: change.kind,
+        within: change.within,
+        detail: change.detail(),
+        path: host.join(change.path),
+    }));
 }
 
 fn identity() -> Identity {
