@@ -90,7 +90,7 @@ impl Layer {
 
     /// Whether the host's object at `path` is not what it was when the run began.
     pub fn changed_since(&self, path: &Path, now: &Object) -> bool {
-        if now.links > 1 && self.journal.is_touched(now.identity) {
+        if self.journal.is_touched(now.identity) {
             return now.modified > self.started;
         }
         if let Some(baseline) = &self.baseline {

@@ -45,7 +45,7 @@ impl Layer {
         for name in &names {
             let path = at.path.join(name);
             let Some(after) = look_in(&directory, name)? else { continue };
-            let before = self.host.look(&path)?;
+            let Some(before) = self.before(&path, &after, opaque, queue, review) else { continue };
             if is_whiteout(&after) || marked_files && after.size == 0 && self.is_marked(&path) {
                 review.deleted(self, path, before);
             } else {
@@ -57,6 +57,26 @@ impl Layer {
             self.hidden_by(&at.path, &kept, review);
         }
         Ok(())
+    }
+
+    /// What the host has at `path`; `None` if that does not matter any more or cannot be told.
+    fn before(
+        &self,
+        path: &Path,
+        after: &Object,
+        opaque: bool,
+        queue: &mut Vec<Waiting>,
+        review: &mut Review,
+    ) -> Option<Option<Object>> {
+        if self.journal.is_done(path) {
+            review.is_there(path, after);
+            if after.is_directory() {
+                queue.push(Waiting { path: path.to_owned(), opaque });
+            }
+            return None;
+        }
+        let before = self.host.look(path);
+        before.map_err(|errno| review.problems.push(unseen(&self.host_path.join(path), errno))).ok()
     }
 
     /// What an opaque directory hides: all that the host has and it has not.
@@ -84,13 +104,8 @@ impl Layer {
         queue: &mut Vec<Waiting>,
         review: &mut Review,
     ) {
-        let done = self.journal.is_done(&path);
         if after.is_directory() {
             queue.push(Waiting { path: path.clone(), opaque });
-        }
-        if done {
-            review.is_there(&path, &after);
-            return;
         }
         match before {
             None => {
@@ -164,7 +179,13 @@ impl Layer {
                 {
                     after.mode = real_mode(open.as_fd(), after.mode);
                 }
-                let before = self.host.look(&path)?;
+                let before = match self.host.look(&path) {
+                    Ok(before) => before,
+                    Err(errno) => {
+                        review.problems.push(unseen(&self.host_path.join(&path), errno));
+                        continue;
+                    }
+                };
                 let kind = if before.is_some() { Kind::Changed } else { Kind::New };
                 review.changes.push(Change { kind, path, before, after: Some(after), within: 0, attributes: false });
                 continue;
@@ -172,8 +193,11 @@ impl Layer {
             if !after.is_directory() && entry.copy == Mark::of(&after) {
                 continue;
             }
-            match self.host.look(&path)? {
-                Some(before) => {
+            match self.host.look(&path) {
+                // What is mounted there has a copy of its own.
+                Err(Errno::EXDEV) if after.is_directory() && entry.directory => {}
+                Err(errno) => review.problems.push(unseen(&self.host_path.join(&path), errno)),
+                Ok(Some(before)) => {
                     let copied = !after.is_directory() || entry.directory;
                     let change = self.compare(&path, before, after.clone());
                     if change.is_none() {
@@ -188,7 +212,7 @@ impl Layer {
                             })
                     }));
                 }
-                None => {
+                Ok(None) => {
                     let change = Change {
                         kind: Kind::New,
                         path,
