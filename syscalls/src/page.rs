@@ -175,6 +175,7 @@ fn feature_name(feature: Feature) -> &'static str {
         Feature::HiddenNames => "a hidden pattern",
         Feature::PathRules => "a rule about a pattern",
         Feature::SocketGrants => "granted sockets",
+        Feature::Copies => "copy-on-write directories",
         Feature::TracePaths => "`--trace denied`",
         Feature::PinnedCpus => "`--cpus` by pinning",
         Feature::NoTracing => "tracing switched off",

@@ -225,6 +225,11 @@ pub fn all(base: Option<&Path>) -> (Vec<Kept>, Vec<PathBuf>) {
         if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
         }
+        if place.extension() == Some(OsStr::new(GONE)) {
+            // Whoever was removing it was killed.
+            let _ = remove_tree(&place);
+            continue;
+        }
         let free = matches!(Lock::take(&place.join(LOCK)), Ok(Some(_)) | Err(Errno::ENOENT));
         match Record::read(&place.join("run.json")) {
             Some(record) if entry.file_name() == *record.id => {
@@ -261,8 +266,24 @@ fn is_young(place: &Path) -> bool {
     modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age.as_secs() < 5))
 }
 
-/// Removes a run's directory, also what overlayfs or the guest left without permissions.
+/// Removes a run's directory. It gets another name first: half of a run must never look like a run.
 pub fn remove(place: &Path) -> std::io::Result<()> {
+    let mut name = place.as_os_str().to_owned();
+    name.push(".");
+    name.push(GONE);
+    let gone = PathBuf::from(name);
+    match fs::rename(place, &gone) {
+        Ok(()) => remove_tree(&gone),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The last part of the name of a run that is being removed.
+const GONE: &str = "gone";
+
+/// Removes a directory, also what overlayfs or the guest left without permissions.
+pub fn remove_tree(place: &Path) -> std::io::Result<()> {
     if fs::remove_dir_all(place).is_ok() {
         return Ok(());
     }

@@ -122,7 +122,7 @@ impl Builder<'_> {
         }
         let layer = self.layer(How::Overlay, resolved)?;
         if !self.can_overlay(resolved, &layer) {
-            let _ = record::remove(&layer);
+            let _ = record::remove_tree(&layer);
             let (files, bytes) = self.tree(at, resolved, option, &HashSet::new(), &HashSet::new())?;
             self.result.notes.push(format!(
                 "the kernel makes no overlay of {} here, so it was copied at the start ({files} names, {} MiB)",
@@ -301,7 +301,7 @@ impl Builder<'_> {
                 self.note(&inside, &piece, layer, How::Overlay);
                 self.place(&inside, Source::Overlay { lower, store }, true, false, option.to_owned())?;
             } else {
-                let _ = record::remove(&layer);
+                let _ = record::remove_tree(&layer);
                 self.result.notes.push(format!("{} is read-only: overlayfs cannot lie over it", inside.display()));
                 let source = source(&piece, option, false, self.ids)?;
                 self.place(&inside, source, false, false, option.to_owned())?;

@@ -126,7 +126,8 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         let mut terminal = terminal::Terminal::new(standard.stdio);
 
         let log = policy.audit.as_deref().map(audit::Log::create).transpose()?;
-        let features = features(policy, &arranged.rules, arranged.host_directories, &decided);
+        let copies = !arranged.cow.is_empty();
+        let features = features(policy, &arranged.rules, arranged.host_directories, copies, &decided);
         let routes = Routes::new(Arch::native(), policy.surface, &features);
         let home = facts.guest_home().to_owned();
         let variables = variables(policy, &identity, &home)?;
@@ -239,6 +240,7 @@ fn features(
     policy: &Policy,
     rules: &syscalls::rules::Rules,
     host_directories: bool,
+    copies: bool,
     decided: &limits::Decided,
 ) -> Vec<Feature> {
     let mut features = Vec::new();
@@ -251,6 +253,7 @@ fn features(
         || policy.audit.is_some()
         || !rules.paths.is_empty()
         || !rules.virtual_files.is_empty();
+    add(copies, Feature::Copies);
     add(rules.are_about_names(), Feature::ProtectedNames);
     add(every_path, Feature::PathCalls);
     add(rules.change_listings(), Feature::HiddenNames);
@@ -270,9 +273,15 @@ fn filter(policy: &Policy, features: &[Feature], routes: &Routes) -> Vec<syscall
         (Surface::Judge, []) => built_in::JUDGE_ISOLATED.to_vec(),
         (Surface::Default, []) => built_in::DEFAULT_ISOLATED.to_vec(),
         (Surface::Compat, []) => built_in::COMPAT_ISOLATED.to_vec(),
+        (Surface::Judge, [Feature::Copies]) => built_in::JUDGE_COPIES.to_vec(),
+        (Surface::Default, [Feature::Copies]) => built_in::DEFAULT_COPIES.to_vec(),
+        (Surface::Compat, [Feature::Copies]) => built_in::COMPAT_COPIES.to_vec(),
         (Surface::Judge, [Feature::HostNetwork]) => built_in::JUDGE_HOST_NETWORK.to_vec(),
         (Surface::Default, [Feature::HostNetwork]) => built_in::DEFAULT_HOST_NETWORK.to_vec(),
         (Surface::Compat, [Feature::HostNetwork]) => built_in::COMPAT_HOST_NETWORK.to_vec(),
+        (Surface::Judge, [Feature::Copies, Feature::HostNetwork]) => built_in::JUDGE_COPIES_HOST_NETWORK.to_vec(),
+        (Surface::Default, [Feature::Copies, Feature::HostNetwork]) => built_in::DEFAULT_COPIES_HOST_NETWORK.to_vec(),
+        (Surface::Compat, [Feature::Copies, Feature::HostNetwork]) => built_in::COMPAT_COPIES_HOST_NETWORK.to_vec(),
         _ => compile(routes),
     }
 }
@@ -280,8 +289,11 @@ fn filter(policy: &Policy, features: &[Feature], routes: &Routes) -> Vec<syscall
 fn supervisor_filter(features: &[Feature]) -> Vec<syscalls::filter::Instruction> {
     let mut calls = own_calls::ALWAYS.to_vec();
     let any = |wanted: &[Feature]| features.iter().any(|feature| wanted.contains(feature));
-    if any(&[Feature::ProtectedNames, Feature::PathCalls]) {
+    if any(&[Feature::ProtectedNames, Feature::PathCalls, Feature::Copies]) {
         calls.extend(own_calls::FOR_NAMES);
+    }
+    if any(&[Feature::Copies]) {
+        calls.extend(own_calls::FOR_COPIES);
     }
     if any(&[Feature::PathCalls]) {
         calls.extend(own_calls::FOR_PATHS);

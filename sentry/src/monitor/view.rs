@@ -139,6 +139,15 @@ pub fn arrange(policy: &Policy, facts: &Facts, identity: &Identity, ids: &mut Id
         let _ = crate::changes::record::remove(&store.directory);
     }
     placed?;
+    // The default view's part of a directory that is copied would lie over the copy, and unchangeable.
+    let cow: Vec<CString> =
+        result.cow.iter().map(|directory| inside(&directory.inside)).collect::<Result<_, Failure>>()?;
+    result.view.places.retain(|place| {
+        place.origin != system::ORIGIN
+            || !cow.iter().any(|cow| {
+                components(&place.inside).collect::<Vec<_>>().starts_with(&components(cow).collect::<Vec<_>>())
+            })
+    });
     // Parents first: what lies beneath a place is mounted on top of it.
     result.view.places.sort_by(|one, other| components(&one.inside).cmp(components(&other.inside)));
     result.rules.started = Some(now());
