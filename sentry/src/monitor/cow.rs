@@ -245,6 +245,7 @@ impl Builder<'_> {
         let leading: HashSet<PathBuf> = obstacles()
             .flat_map(|point| point.ancestors().skip(1).take_while(|above| above.starts_with(root)))
             .filter(|above| !above.ancestors().any(|up| up != root && points.contains(up)))
+            .filter(|above| !self.has_rule_between(at, &at.join(above.strip_prefix(root).unwrap_or(above))))
             .map(Path::to_owned)
             .collect();
         let mut pieces = Vec::new();
@@ -308,6 +309,12 @@ impl Builder<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether another rule, about something beneath `at`, is about this name.
+    fn has_rule_between(&self, at: &Path, inside: &Path) -> bool {
+        let rules = self.entries.iter().map(|entry| &entry.inside);
+        rules.into_iter().any(|rule| rule != at && rule.starts_with(at) && inside.starts_with(rule))
     }
 
     /// Whether another rule is about this very name.

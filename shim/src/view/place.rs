@@ -123,6 +123,19 @@ impl Tree {
         Ok((directory, name))
     }
 
+    /// Whether `path` is, or would be made, in our own memory and not in something that was granted.
+    fn is_ours(&self, path: &CStr) -> bool {
+        let mut bytes = path.to_bytes();
+        while let Ok(name) = CString::new(bytes) {
+            match self.look(&name) {
+                Ok(found) => return self.own.is_some() && fstat(&found).ok().map(|stat| stat.st_dev) == self.own,
+                Err(_) if bytes.is_empty() => return false,
+                Err(_) => bytes = &bytes[..bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0)],
+            }
+        }
+        false
+    }
+
     /// Checks that a name may be made in `parent`: only in our own memory, never in a granted directory.
     fn may_make_in(&self, parent: &OwnedFd, path: &CStr, origin: &str) -> Result<(), Failure> {
         let stat = fstat(parent).step(|| format!("look at the parent of {}", show(path)))?;
@@ -301,7 +314,7 @@ impl Tree {
         let step = || format!("place {} in the view ({})", show(&place.inside), place.origin);
         let mount = match &place.source {
             Source::Cover => return self.cover(&place.inside).map(drop),
-            Source::Private { mode } if self.own.is_some() => {
+            Source::Private { mode } if self.is_ours(&place.inside) => {
                 let made = self.directory(&place.inside, *mode)?;
                 let mount = sys::clone_tree(Some(made.as_fd()), c"", false).step(step)?;
                 return sys::attach(mount.as_fd(), made.as_fd()).step(step);
