@@ -622,3 +622,59 @@ fn a_store_that_cannot_hold_an_overlay_gets_copies() {
     assert!(desk.is_empty());
     drop(mounted);
 }
+
+#[test]
+fn directories_move_as_anywhere_else() {
+    if !has("python3") {
+        skip!("python3 is not installed");
+    }
+    let desk = Desk::new();
+    desk.host("mkdir -p d/sub/deep full empty; echo 1 > d/f; echo 1 > d/sub/deep/g; ln d/f d/h; echo 1 > full/x; echo 1 > file; chmod 1751 d; chmod 500 d/sub");
+    let script = r#"import ctypes, errno, os
+libc = ctypes.CDLL(None, use_errno=True)
+def move(a, b, flags=0):
+    if libc.renameat2(-100, a.encode(), -100, b.encode(), flags): return errno.errorcode[ctypes.get_errno()]
+    return 'ok'
+os.setxattr('d', 'user.k', b'v')
+held = open('d/f')
+print(move('d', 'full'), move('d', 'file'), move('d', 'd/sub/x'), move('d', 'empty', 1), move('d', '/tmp/d'), move('d', 'full', 2))
+print(move('d', 'empty'), os.path.samestat(os.fstat(held.fileno()), os.stat('empty/f')), os.path.exists('d'))
+print(oct(os.stat('empty').st_mode), oct(os.stat('empty/sub').st_mode), os.getxattr('empty', 'user.k'), sorted(os.listdir('empty')), sorted(os.listdir('.')))
+print(move('full', 'new'), move('new', 'newer'), open('newer/x').read().strip())"#;
+    let state = desk.state.path().to_str().unwrap();
+    let run = outcome(Sandbox::new(&desk.project).env("XDG_STATE_HOME", state).command(["python3", "-c", script]));
+    let run = run.exits(0);
+    let lines: Vec<&str> = run.out.lines().collect();
+    assert_eq!(lines[0], "ENOTEMPTY ENOTDIR EINVAL EEXIST EXDEV EXDEV");
+    assert_eq!(lines[1], "ok True False");
+    assert_eq!(lines[2], "0o41751 0o40500 b'v' ['f', 'h', 'sub'] ['empty', 'file', 'full']");
+    assert_eq!(lines[3], "ok ok 1");
+    desk.verb(&["commit"]).exits(0);
+    assert_eq!(
+        desk.host("find . | sort; cat empty/sub/deep/g; stat -c %a empty empty/sub").replace('\n', " "),
+        "\
+        . ./empty ./empty/f ./empty/h ./empty/sub ./empty/sub/deep ./empty/sub/deep/g ./file ./newer ./newer/x 1 1751 500 "
+    );
+    desk.host("chmod 700 empty/sub");
+}
+
+#[test]
+fn the_whole_host_can_be_tried_on() {
+    let desk = Desk::new();
+    let home = site().home.to_str().unwrap().to_owned();
+    let mark = format!("review-{}", std::process::id());
+    let script = format!(
+        "echo 1 > ~/{mark} && echo 1 > /home/{mark} && echo 1 > /usr/{mark} && echo 1 > ./{mark} && test -r /etc/passwd && ls -d /tmp/* 2>/dev/null | wc -l"
+    );
+    let run = desk.run(&["--cow", "/"], &script).exits(0);
+    assert_eq!(run.out, "0\n");
+    for path in [format!("{home}/{mark}"), format!("/home/{mark}"), format!("/usr/{mark}")] {
+        assert!(!Path::new(&path).exists(), "{path}");
+    }
+    let diff = desk.verb(&["diff"]).exits(0).out;
+    assert!(diff.ends_with("4 new\n"), "{diff}");
+    let own = format!("{home}/{mark}");
+    desk.verb(&["commit", &own, &format!("./{mark}")]).exits(0);
+    assert!(Path::new(&own).exists() && desk.project.has(&mark));
+    fs::remove_file(own).unwrap();
+}

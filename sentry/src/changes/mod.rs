@@ -9,6 +9,7 @@ pub mod commit;
 pub mod copy;
 pub mod diff;
 pub mod journal;
+pub mod judge;
 pub mod layer;
 pub mod record;
 pub mod root;

@@ -7,8 +7,9 @@ use clap::Args;
 use nix::sys::stat::{Mode, umask};
 
 use super::kept::{self, Opened};
-use crate::changes::commit::{Options, Outcome, Verdict};
+use crate::changes::commit::{Options, Outcome};
 use crate::changes::diff::line;
+use crate::changes::judge::Verdict;
 use crate::changes::layer::Layer;
 use crate::changes::{Change, Object, Review, record};
 use crate::policy::Error;
