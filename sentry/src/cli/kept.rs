@@ -50,6 +50,8 @@ pub(super) fn chosen(id: Option<&str>, out: &mut dyn Write) -> anyhow::Result<Op
             writeln!(out, "run {}, {} ago: {}", record.id, age(record.started), record.command_line())?;
             return Ok(opened);
         }
+        // A commit that was killed at its very end, or a run that was killed before it changed anything.
+        record::remove(&opened.place)?;
     }
     Err(nothing().into())
 }

@@ -128,27 +128,36 @@ impl Load {
 
 /// Moves a directory to a name that is free. Either all of it is moved, or nothing.
 fn move_directory(from: &OwnedFd, name: &CStr, to: &OwnedFd, new: &CStr) -> Result<(), Errno> {
-    match renameat2(from, name, to, new, RenameFlags::RENAME_NOREPLACE) {
-        Err(Errno::EXDEV) => {}
-        other => return other,
-    }
     let old = list(from, name)?;
     let stat = fstat(&old)?;
-    mkdirat(to, new, Mode::S_IRWXU)?;
-    let made = list(to, new)?;
-    // A rename asks for no rights in the directory itself.
-    if stat.st_mode & 0o700 != 0o700 {
-        fchmod(&old, Mode::from_bits_truncate(stat.st_mode & 0o1777 | 0o700))?;
+    let mode = Mode::from_bits_truncate(stat.st_mode & 0o1777);
+    // Whoever moves a directory needs no rights in those beneath it.
+    if !mode.contains(Mode::S_IRWXU) {
+        fchmod(&old, mode | Mode::S_IRWXU)?;
     }
-    let moved = move_entries(&old, &made).and_then(|()| {
-        look_alike(&old, &made, &stat)?;
-        unlinkat(from, name, UnlinkatFlags::RemoveDir)
+    let moved = match renameat2(from, name, to, new, RenameFlags::RENAME_NOREPLACE) {
+        Err(Errno::EXDEV) => move_contents((from, name), &old, (to, new), &stat),
+        other => other,
+    };
+    // Gone, moved, or where it was: the descriptor knows it.
+    if !mode.contains(Mode::S_IRWXU) {
+        let _ = fchmod(&old, mode);
+    }
+    moved
+}
+
+/// Makes a new directory, moves into it what is in `old`, and removes that.
+fn move_contents(from: (&OwnedFd, &CStr), old: &OwnedFd, to: (&OwnedFd, &CStr), stat: &FileStat) -> Result<(), Errno> {
+    mkdirat(to.0, to.1, Mode::S_IRWXU)?;
+    let made = list(to.0, to.1)?;
+    let moved = move_entries(old, &made).and_then(|()| {
+        look_alike(old, &made, stat)?;
+        unlinkat(from.0, from.1, UnlinkatFlags::RemoveDir)
     });
     if moved.is_err() {
         let _ = fchmod(&made, Mode::S_IRWXU);
-        let _ = move_entries(&made, &old);
-        let _ = fchmod(&old, Mode::from_bits_truncate(stat.st_mode & 0o1777));
-        let _ = unlinkat(to, new, UnlinkatFlags::RemoveDir);
+        let _ = move_entries(&made, old);
+        let _ = unlinkat(to.0, to.1, UnlinkatFlags::RemoveDir);
     }
     moved
 }
