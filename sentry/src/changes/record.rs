@@ -317,9 +317,10 @@ pub fn make(base: &Path) -> Result<(String, PathBuf, Moment, Lock), Failure> {
         )
     };
     let number = |error: &std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
-    let mut builder = fs::DirBuilder::new();
-    let made = builder.recursive(true).mode(0o700).create(base);
-    made.map_err(|error| io("make the directory", base, number(&error)))?;
+    if !base.is_dir() {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(base);
+        made.map_err(|error| io("make the directory", base, number(&error)))?;
+    }
     let base = fs::canonicalize(base).map_err(|error| io("open the directory", base, number(&error)))?;
     for _ in 0..100 {
         let id = fresh_id();
