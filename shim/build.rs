@@ -15,7 +15,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         other => return Err(format!("{other} is not supported: the table knows x86_64 and aarch64").into()),
     };
     let mut code = String::new();
-    let sets: [(&str, &[Feature]); 2] = [("ISOLATED", &[]), ("HOST_NETWORK", &[Feature::HostNetwork])];
+    let sets: [(&str, &[Feature]); 4] = [
+        ("ISOLATED", &[]),
+        ("COPIES", &[Feature::Copies]),
+        ("HOST_NETWORK", &[Feature::HostNetwork]),
+        ("COPIES_HOST_NETWORK", &[Feature::Copies, Feature::HostNetwork]),
+    ];
     for (surface_name, surface) in
         [("JUDGE", Surface::Judge), ("DEFAULT", Surface::Default), ("COMPAT", Surface::Compat)]
     {

@@ -4,6 +4,7 @@
 //! syscall means is in `syscalls`, how the sandbox is built in `shim`.
 #![deny(unsafe_code)]
 
+pub mod changes;
 pub mod cli;
 mod entry;
 pub mod host;

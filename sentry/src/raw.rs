@@ -121,3 +121,53 @@ pub fn memory_file() -> Result<std::fs::File, Errno> {
     let fd = unsafe { libc::memfd_create(c"sentry".as_ptr(), libc::MFD_CLOEXEC) };
     descriptor(libc::c_long::from(fd)).map(std::fs::File::from)
 }
+
+/// A file's extended attributes by name, flistxattr(2).
+pub fn attribute_names(file: BorrowedFd) -> Result<Vec<std::ffi::CString>, Errno> {
+    // More than this the kernel does not hand out.
+    let mut names = vec![0u8; 65536];
+    // SAFETY: the kernel writes at most `names.len()` bytes.
+    let length = unsafe { libc::flistxattr(file.as_raw_fd(), names.as_mut_ptr().cast(), names.len()) };
+    let length = usize::try_from(Errno::result(length)?).unwrap_or(0);
+    let names = names.get(..length).unwrap_or_default().split(|byte| *byte == 0);
+    Ok(names.filter(|name| !name.is_empty()).filter_map(|name| std::ffi::CString::new(name).ok()).collect())
+}
+
+/// The whole value of an extended attribute, fgetxattr(2).
+pub fn whole_attribute(file: BorrowedFd, name: &std::ffi::CStr) -> Result<Vec<u8>, Errno> {
+    let mut value = vec![0u8; 65536];
+    // SAFETY: name is NUL-terminated, and the kernel writes at most `value.len()` bytes.
+    let length = unsafe { libc::fgetxattr(file.as_raw_fd(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
+    value.truncate(usize::try_from(Errno::result(length)?).unwrap_or(0));
+    Ok(value)
+}
+
+/// Sets an extended attribute, fsetxattr(2).
+pub fn set_attribute(file: BorrowedFd, name: &std::ffi::CStr, value: &[u8]) -> Result<(), Errno> {
+    // SAFETY: name is NUL-terminated, and the kernel reads `value.len()` bytes.
+    let set = unsafe { libc::fsetxattr(file.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    Errno::result(set).map(drop)
+}
+
+/// Removes an extended attribute, fremovexattr(2).
+pub fn remove_attribute(file: BorrowedFd, name: &std::ffi::CStr) -> Result<(), Errno> {
+    // SAFETY: name is NUL-terminated.
+    Errno::result(unsafe { libc::fremovexattr(file.as_raw_fd(), name.as_ptr()) }).map(drop)
+}
+
+/// Shares the blocks of `from` with the empty file `to`, ioctl_ficlone(2); few file systems can.
+pub fn share_blocks(from: BorrowedFd, to: BorrowedFd) -> Result<(), Errno> {
+    // SAFETY: integers only.
+    Errno::result(unsafe { libc::ioctl(to.as_raw_fd(), libc::FICLONE as _, from.as_raw_fd()) }).map(drop)
+}
+
+/// When an object came to be, by statx(2); few file systems do not know.
+pub fn birth(object: BorrowedFd) -> Option<(i64, u32)> {
+    // SAFETY: all zero bytes are a valid statx structure, which the kernel fills.
+    let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: the path is NUL-terminated and empty, the structure is ours.
+    let result = unsafe { libc::statx(object.as_raw_fd(), c"".as_ptr(), flags, libc::STATX_BTIME, &raw mut found) };
+    (result == 0 && found.stx_mask & libc::STATX_BTIME != 0)
+        .then_some((found.stx_btime.tv_sec, found.stx_btime.tv_nsec))
+}

@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde::Serialize;
 use shim::message::Usage;
 
+use crate::changes::Kind;
 use crate::monitor::limits::Enforced;
-use crate::monitor::store::Change;
 
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -51,13 +51,17 @@ pub struct DeniedCall {
 pub struct ChangedFile {
     /// What happened to it.
     #[serde(serialize_with = "word")]
-    pub change: Change,
+    pub change: Kind,
     /// Its name on the host.
     #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
+    /// How many names went with a deleted directory.
+    pub within: u64,
+    /// What is different, where that is not just content.
+    pub detail: String,
 }
 
-fn word<S: serde::Serializer>(change: &Change, serializer: S) -> Result<S::Ok, S::Error> {
+fn word<S: serde::Serializer>(change: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(change.word())
 }
 
@@ -109,6 +113,10 @@ pub struct Report {
     pub protections: Protections,
     /// Changed files of copy-on-write directories, deletions first.
     pub changes: Vec<ChangedFile>,
+    /// What of the copies could not be looked through.
+    pub unseen: Vec<String>,
+    /// The run's name, by which its changes can be reviewed.
+    pub run: Option<String>,
     /// Where the changed files are kept.
     #[serde(serialize_with = "optional_lossy")]
     pub changes_kept: Option<PathBuf>,
@@ -140,6 +148,8 @@ impl Report {
             limits: Vec::new(),
             protections: Protections::default(),
             changes: Vec::new(),
+            unseen: Vec::new(),
+            run: None,
             changes_kept: None,
             error: None,
         }
@@ -227,7 +237,7 @@ impl Report {
 
     fn say_changes(&self, text: &mut String) {
         const SHOWN: usize = 20;
-        if self.changes.is_empty() {
+        if self.changes.is_empty() && self.unseen.is_empty() {
             return;
         }
         let count = self.changes.len();
@@ -235,39 +245,54 @@ impl Report {
         let _ = writeln!(text, "sentry: {count} {plural} changed in a copy; the host's are untouched");
         let lines = self.folded_changes();
         // Deletions come first and are all shown: none may hide behind a long list of other changes.
-        let deleted = self.changes.iter().filter(|file| file.change == Change::Deleted).count();
+        let deleted = self.changes.iter().filter(|file| file.change == Kind::Deleted).count();
         let shown = SHOWN.max(deleted);
         for (change, line) in lines.iter().take(shown) {
             let _ = writeln!(text, "  {:7}  {line}", change.word());
         }
-        if lines.len() > shown {
-            let _ = writeln!(text, "  and {} more; --json has them", lines.len() - shown);
+        for problem in &self.unseen {
+            let _ = writeln!(text, "  unknown  {}", escape(problem));
         }
-        match &self.changes_kept {
-            Some(kept) => {
-                let kept = escape(&kept.to_string_lossy());
-                let _ = writeln!(text, "  kept in {kept}; --write . changes files in place");
+        let more = lines.len().saturating_sub(shown);
+        match &self.run {
+            Some(run) => {
+                if more > 0 {
+                    let _ = writeln!(text, "  and {more} more; sentry diff {run} lists them");
+                }
+                let _ = writeln!(
+                    text,
+                    "  review with sentry diff {run}, take over with sentry commit {run}, or sentry discard {run}"
+                );
             }
             None => {
+                if more > 0 {
+                    let _ = writeln!(text, "  and {more} more; --json has them");
+                }
                 let _ = writeln!(text, "  not kept (--cow-store memory)");
             }
         }
     }
 
     /// A line a change; what lies in a new directory is counted, not listed.
-    fn folded_changes(&self) -> Vec<(Change, String)> {
+    fn folded_changes(&self) -> Vec<(Kind, String)> {
         let mut lines = Vec::new();
         let mut rest = self.changes.as_slice();
         while let [first, tail @ ..] = rest {
             let within = match first.change {
-                Change::New => tail
+                Kind::New => tail
                     .iter()
-                    .take_while(|file| file.change == Change::New && file.path.starts_with(&first.path))
+                    .take_while(|file| file.change == Kind::New && file.path.starts_with(&first.path))
                     .count(),
-                Change::Deleted | Change::Changed => 0,
+                Kind::Deleted | Kind::Changed => 0,
             };
-            let name = escape(&first.path.to_string_lossy());
-            lines.push((first.change, if within == 0 { name } else { format!("{name}/ with {within} more") }));
+            let mut line = escape(&first.path.to_string_lossy());
+            if within as u64 + first.within > 0 {
+                let _ = write!(line, "/ with {} more", within as u64 + first.within);
+            }
+            if !first.detail.is_empty() {
+                let _ = write!(line, "  ({})", first.detail);
+            }
+            lines.push((first.change, line));
             rest = &tail[within..];
         }
         lines
@@ -350,10 +375,11 @@ mod tests {
     fn no_deletion_hides_behind_other_changes() {
         let mut report = Report::new();
         report.cause = Cause::Exited;
+        let file = |change, path: &str| ChangedFile { change, path: path.into(), within: 0, detail: String::new() };
         report.changes = (0..100)
-            .map(|n| ChangedFile { change: Change::Deleted, path: format!("gone{n}").into() })
-            .chain((0..100).map(|n| ChangedFile { change: Change::New, path: format!("new{n}").into() }))
-            .chain(["d", "d/a", "d/b", "da"].map(|path| ChangedFile { change: Change::New, path: path.into() }))
+            .map(|n| file(Kind::Deleted, &format!("gone{n}")))
+            .chain((0..100).map(|n| file(Kind::New, &format!("new{n}"))))
+            .chain(["d", "d/a", "d/b", "da"].map(|path| file(Kind::New, path)))
             .collect();
         let text = report.summary(false);
         assert_eq!(text.matches("deleted  gone").count(), 100);

@@ -177,6 +177,7 @@ pub fn feature(feature: Feature) -> &'static str {
         Feature::HiddenNames => "a hidden pattern",
         Feature::PathRules => "a rule about a pattern",
         Feature::SocketGrants => "granted sockets",
+        Feature::Copies => "copy-on-write directories",
         Feature::TracePaths => "`--trace denied`",
         Feature::PinnedCpus => "`--cpus` by pinning",
         Feature::NoTracing => "tracing switched off",

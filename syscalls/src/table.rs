@@ -65,6 +65,8 @@ pub enum Feature {
     PathRules,
     /// Sockets in granted directories are not granted with them: `connect` to a path is decided by the sentry.
     SocketGrants,
+    /// There are copy-on-write directories: overlayfs does not move directories that it shows through, so we do.
+    Copies,
     /// `--trace denied`: calls that look up a path are observed, to show what was missing.
     TracePaths,
     /// `--cpus` without a cgroup: the guest may not widen its own affinity.
@@ -75,7 +77,7 @@ pub enum Feature {
 
 impl Feature {
     /// Every feature, in the order in which rows are asked.
-    pub const ALL: [Feature; 10] = [
+    pub const ALL: [Feature; 11] = [
         Self::HostNetwork,
         Self::ProtectedNames,
         Self::AnchoredNames,
@@ -83,6 +85,7 @@ impl Feature {
         Self::HiddenNames,
         Self::PathRules,
         Self::SocketGrants,
+        Self::Copies,
         Self::TracePaths,
         Self::PinnedCpus,
         Self::NoTracing,

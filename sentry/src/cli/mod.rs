@@ -11,12 +11,17 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::policy::Policy;
 
 mod bubblewrap;
+pub mod commit;
 pub mod completions;
+pub mod diff;
+pub mod discard;
 pub mod doctor;
 pub mod explain;
+mod kept;
 pub mod man;
 mod mistake;
 pub mod options;
+pub mod ps;
 pub mod run;
 pub mod syscalls;
 
@@ -40,6 +45,8 @@ Examples:
   sentry run --read ~/data -- ./analyse    it sees one more directory
   sentry run --net all -- npm install      it has this host's network
   sentry run --profile judge -- ./a.out    few system calls, tight limits
+  sentry diff                              what the last run changed in its copies
+  sentry commit                            take that over
   sentry doctor                            what this host can enforce, and how to get the rest
 
 'sentry run --help' lists the options, 'sentry VERB --help' tells more about a verb.";
@@ -59,6 +66,10 @@ struct Cli {
 enum Verb {
     Run(Box<options::Run>),
     Explain(Box<explain::Explain>),
+    Ps(ps::Ps),
+    Diff(diff::Diff),
+    Commit(commit::Commit),
+    Discard(discard::Discard),
     Doctor(doctor::Doctor),
     Syscalls(syscalls::Syscalls),
     Completions(completions::Completions),
@@ -104,6 +115,10 @@ fn act(args: Vec<OsString>, out: &mut dyn Write, run: impl FnOnce(Policy) -> u8)
     match cli.verb {
         Verb::Run(options) => Ok(run(run::policy(*options, &crate::host::user_facts()?)?)),
         Verb::Explain(explain) => explain.run(out),
+        Verb::Ps(ps) => ps.run(out),
+        Verb::Diff(diff) => diff.run(out),
+        Verb::Commit(commit) => commit.run(out),
+        Verb::Discard(discard) => discard.run(out),
         Verb::Doctor(doctor) => doctor.run(out),
         Verb::Syscalls(syscalls) => syscalls.run(out),
         Verb::Completions(completions) => completions.run(out),

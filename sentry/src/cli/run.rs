@@ -72,6 +72,10 @@ fn layer(options: Run, facts: &Facts) -> Result<Layer, Error> {
     ];
     for (paths, kind) in rules {
         for path in paths {
+            if kind == Kind::Cow && here(path) == Path::new("/") {
+                layer.grants.extend(whole_host(facts));
+                continue;
+            }
             layer.rule(kind, &facts.cwd, &facts.home, path)?;
         }
     }
@@ -102,6 +106,23 @@ fn layer(options: Run, facts: &Facts) -> Result<Layer, Error> {
     }
     options.bubblewrap.add_to(&mut layer, facts)?;
     Ok(layer)
+}
+
+/// `--cow /`: the root of the view is our own, so each directory in the host's root is granted by itself. What belongs to a
+/// running system, and what each sandbox has of its own, stays out.
+fn whole_host(facts: &Facts) -> Vec<Grant> {
+    const OWN: [&str; 6] = ["/proc", "/sys", "/dev", "/run", "/tmp", "/lost+found"];
+    let entries = std::fs::read_dir("/").into_iter().flatten().flatten();
+    let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut places: Vec<_> = directories.map(|entry| entry.path()).collect();
+    places.retain(|path| !OWN.iter().any(|own| path == Path::new(own)));
+    // The home directory would be a private one otherwise.
+    places.push(facts.home.clone());
+    places.sort();
+    places.dedup();
+    let grant =
+        |path: std::path::PathBuf| Grant { inside: path.clone(), host: path, access: Access::Cow, optional: true };
+    places.into_iter().filter(|path| path.as_path() != Path::new("/")).map(grant).collect()
 }
 
 /// Digits are the number of a descriptor, as in `3>report.json`; a file of that name is `./3`.

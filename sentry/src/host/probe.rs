@@ -53,6 +53,26 @@ pub fn overlay() -> Result<(), Errno> {
     })
 }
 
+/// Whether overlayfs takes these directories as its layers.
+pub fn overlay_of(lower: &CStr, upper: &CStr, work: &CStr) -> Result<(), Errno> {
+    use std::os::fd::{AsFd, AsRawFd};
+    let ids = Ids::own();
+    in_child(|| {
+        enter(&ids, 0)?;
+        let context = sys::fs_open(c"overlay")?;
+        for (key, path) in [(c"lowerdir", lower), (c"upperdir", upper), (c"workdir", work)] {
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            let directory = open(path, flags, Mode::empty())?;
+            let link = std::ffi::CString::new(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+            sys::fs_set(context.as_fd(), key, Some(&link.map_err(|_| Errno::EINVAL)?))?;
+            // The kernel may look the name up only when the file system is made.
+            std::mem::forget(directory);
+        }
+        sys::fs_set(context.as_fd(), c"userxattr", None)?;
+        sys::fs_mount(context.as_fd(), 0).map(drop)
+    })
+}
+
 /// Whether a time namespace can be made.
 pub fn time_namespace() -> Result<(), Errno> {
     in_child(|| sys::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWTIME))

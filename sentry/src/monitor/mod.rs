@@ -5,9 +5,11 @@
 
 mod audit;
 pub mod cgroup;
+mod cow;
 mod idmap;
 pub mod limits;
 mod made;
+mod mounts;
 pub mod placed;
 mod profile;
 mod rules;
@@ -32,6 +34,9 @@ use syscalls::dispatch::Dispatch;
 use syscalls::filter::{compile, compile_list};
 use syscalls::table::{Feature, Routes, Surface, Verdict};
 
+use crate::changes::Review;
+use crate::changes::layer::Layer;
+use crate::changes::record::{self, Argument, Ending, Record};
 use crate::platform::Platform;
 use crate::policy::view::Facts;
 use crate::policy::{Interpose, Net, Policy, Sink, environment};
@@ -91,10 +96,9 @@ fn hint(policy: &Policy, failure: &Failure) -> String {
 /// becomes by it.
 pub fn weigh(policy: &Policy, facts: &Facts) -> Result<(view::Arranged, Vec<Feature>), Failure> {
     let identity = identity();
-    // Layers on disk are made when a sandbox is.
-    let policy = Policy { cow_store: crate::policy::CowStore::Memory, ..policy.clone() };
-    let arranged = view::arrange(&policy, facts, &identity, &mut idmap::IdMaps::new(identity))?;
-    let features = features(&policy, &arranged.rules, arranged.host_directories, false);
+    let arranged = view::weigh(policy, facts, &identity, &mut idmap::IdMaps::new(identity))?;
+    let copies = !arranged.cow.is_empty();
+    let features = features(policy, &arranged.rules, arranged.host_directories, copies, false);
     Ok((arranged, features))
 }
 
@@ -107,6 +111,17 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
     let mut ids = idmap::IdMaps::new(identity);
     let arranged = view::arrange(policy, &facts, &identity, &mut ids);
     let arranged = arranged?;
+    // What cannot be remembered cannot be reviewed.
+    let record = (!arranged.cow.is_empty()).then(|| record(policy, &arranged));
+    let (presence, record) = match (&arranged.store, record) {
+        (Some(store), Some(record)) => {
+            let written = record.write(&store.directory);
+            written.map_err(|error| store::io("write run.json in", &store.directory, &error))?;
+            (None, Some(record))
+        }
+        _ if record::running_base().is_some() => (record::Presence::tell(&self::record(policy, &arranged)), None),
+        _ => (None, None),
+    };
     let store = arranged.store;
     let result = (|| {
         let mut decided = limits::decide(policy, store.is_some())?;
@@ -125,7 +140,9 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         let mut terminal = terminal::Terminal::new(standard.stdio);
 
         let log = policy.audit.as_deref().map(audit::Log::create).transpose()?;
-        let features = features(policy, &arranged.rules, arranged.host_directories, decided.cpus.is_some());
+        let copies = !arranged.cow.is_empty();
+        let pinned = decided.cpus.is_some();
+        let features = features(policy, &arranged.rules, arranged.host_directories, copies, pinned);
         let routes = Routes::new(Arch::native(), policy.surface, &features);
         let home = facts.guest_home().to_owned();
         let variables = variables(policy, &identity, &home)?;
@@ -164,28 +181,65 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         drop(terminal);
         run.finish(&mut decided, &arranged.cow)
     })();
-    collect_changes(&arranged.cow, report);
-    match &store {
-        Some(store) if report.changes.is_empty() => store.remove(),
-        Some(store) => report.changes_kept = Some(store.directory.clone()),
-        None => {}
+    drop(presence);
+    if let (Some(store), Some(mut record)) = (&store, record) {
+        keep(store, &mut record, report);
     }
     result
 }
 
-/// Adds the changes that are on disk; those in memory have been added while it existed.
-fn collect_changes(cow: &[view::CowDirectory], report: &mut Report) {
-    for directory in cow {
-        let upper = directory.layer.as_deref().and_then(store::open_upper);
-        if let Some(upper) = upper {
-            add_changes(&directory.host, store::changes(upper, &directory.host), report);
+/// What is remembered of this run from its beginning.
+fn record(policy: &Policy, arranged: &view::Arranged) -> Record {
+    let (id, started) = match &arranged.store {
+        Some(store) => (store.id.clone(), store.started),
+        None => {
+            let (seconds, nanoseconds) = view::now();
+            (record::fresh_id(), (seconds, nanoseconds.into()))
+        }
+    };
+    let on_disk = arranged.cow.iter().enumerate().filter(|(_, directory)| directory.layer.is_some());
+    Record {
+        version: record::VERSION,
+        id,
+        command: policy.command.iter().cloned().map(Argument).collect(),
+        started,
+        workdir: PathBuf::from(OsStr::from_bytes(arranged.workdir.as_bytes())),
+        directories: on_disk.map(|(index, directory)| directory.record(index)).collect(),
+        ending: None,
+    }
+}
+
+/// Looks through the copies; keeps the store if there is something in it, and says so.
+fn keep(store: &store::Store, record: &mut Record, report: &mut Report) {
+    for directory in &record.directories {
+        match Layer::open(&store.directory, directory, record.started) {
+            Ok(layer) => add_changes(&directory.host, layer.review(), report),
+            Err(failure) => report.unseen.push(failure.to_string()),
         }
     }
     report.changes.sort_by(|one, other| (one.change, &one.path).cmp(&(other.change, &other.path)));
+    if report.changes.is_empty() && report.unseen.is_empty() {
+        let _ = record::remove(&store.directory);
+        return;
+    }
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let time = (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), i64::from(since.subsec_nanos()));
+    let cause = format!("{:?}", report.cause).to_lowercase();
+    record.ending = Some(Ending { cause, exit_code: report.exit_code, time });
+    // Without it the run counts as orphaned, and can be reviewed all the same.
+    let _ = record.write(&store.directory);
+    report.changes_kept = Some(store.directory.clone());
+    report.run = Some(store.id.clone());
 }
 
-fn add_changes(host: &Path, changes: Vec<(store::Change, PathBuf)>, report: &mut Report) {
-    report.changes.extend(changes.into_iter().map(|(change, path)| ChangedFile { change, path: host.join(path) }));
+fn add_changes(host: &Path, review: Review, report: &mut Report) {
+    report.unseen.extend(review.problems);
+    report.changes.extend(review.changes.into_iter().map(|change| ChangedFile {
+        change: change.kind,
+        within: change.within,
+        detail: change.detail(),
+        path: host.join(change.path),
+    }));
 }
 
 fn identity() -> Identity {
@@ -198,7 +252,13 @@ fn identity() -> Identity {
 }
 
 /// Which parts of the table this policy changes.
-fn features(policy: &Policy, rules: &syscalls::rules::Rules, host_directories: bool, pinned: bool) -> Vec<Feature> {
+fn features(
+    policy: &Policy,
+    rules: &syscalls::rules::Rules,
+    host_directories: bool,
+    copies: bool,
+    pinned: bool,
+) -> Vec<Feature> {
     let mut features = Vec::new();
     let mut add = |wanted: bool, feature| {
         if wanted {
@@ -209,6 +269,7 @@ fn features(policy: &Policy, rules: &syscalls::rules::Rules, host_directories: b
         || policy.audit.is_some()
         || !rules.paths.is_empty()
         || !rules.virtual_files.is_empty();
+    add(copies, Feature::Copies);
     add(rules.are_about_names(), Feature::ProtectedNames);
     add(rules.are_about_moves(), Feature::AnchoredNames);
     add(every_path, Feature::PathCalls);
@@ -229,9 +290,15 @@ fn filter(policy: &Policy, features: &[Feature], routes: &Routes) -> Vec<syscall
         (Surface::Judge, []) => built_in::JUDGE_ISOLATED.to_vec(),
         (Surface::Default, []) => built_in::DEFAULT_ISOLATED.to_vec(),
         (Surface::Compat, []) => built_in::COMPAT_ISOLATED.to_vec(),
+        (Surface::Judge, [Feature::Copies]) => built_in::JUDGE_COPIES.to_vec(),
+        (Surface::Default, [Feature::Copies]) => built_in::DEFAULT_COPIES.to_vec(),
+        (Surface::Compat, [Feature::Copies]) => built_in::COMPAT_COPIES.to_vec(),
         (Surface::Judge, [Feature::HostNetwork]) => built_in::JUDGE_HOST_NETWORK.to_vec(),
         (Surface::Default, [Feature::HostNetwork]) => built_in::DEFAULT_HOST_NETWORK.to_vec(),
         (Surface::Compat, [Feature::HostNetwork]) => built_in::COMPAT_HOST_NETWORK.to_vec(),
+        (Surface::Judge, [Feature::Copies, Feature::HostNetwork]) => built_in::JUDGE_COPIES_HOST_NETWORK.to_vec(),
+        (Surface::Default, [Feature::Copies, Feature::HostNetwork]) => built_in::DEFAULT_COPIES_HOST_NETWORK.to_vec(),
+        (Surface::Compat, [Feature::Copies, Feature::HostNetwork]) => built_in::COMPAT_COPIES_HOST_NETWORK.to_vec(),
         _ => compile(routes),
     }
 }
@@ -239,8 +306,11 @@ fn filter(policy: &Policy, features: &[Feature], routes: &Routes) -> Vec<syscall
 fn supervisor_filter(features: &[Feature]) -> Vec<syscalls::filter::Instruction> {
     let mut calls = own_calls::ALWAYS.to_vec();
     let any = |wanted: &[Feature]| features.iter().any(|feature| wanted.contains(feature));
-    if any(&[Feature::ProtectedNames, Feature::AnchoredNames, Feature::PathCalls]) {
+    if any(&[Feature::ProtectedNames, Feature::AnchoredNames, Feature::PathCalls, Feature::Copies]) {
         calls.extend(own_calls::FOR_NAMES);
+    }
+    if any(&[Feature::Copies]) {
+        calls.extend(own_calls::FOR_COPIES);
     }
     if any(&[Feature::PathCalls]) {
         calls.extend(own_calls::FOR_PATHS);

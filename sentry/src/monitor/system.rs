@@ -10,6 +10,9 @@ use shim::plan::{Identity, Place, Source, View};
 use super::view::{inside, text};
 use crate::policy::Net;
 
+/// Who asked for the system directories.
+pub const ORIGIN: &str = "the default view of the system";
+
 /// What of `/etc` is harmless: configuration of the loader, of languages and libraries, certificates, lists of numbers.
 /// Nothing here names users, hosts, services or secrets of this machine.
 const ETC: &[&str] = &[
@@ -105,7 +108,7 @@ fn show(view: &mut View, path: &str) -> Result<(), Failure> {
         source: Source::Host { path: c(path)?, identity: None },
         writable: false,
         optional: true,
-        origin: "the default view".to_owned(),
+        origin: ORIGIN.to_owned(),
     });
     Ok(())
 }

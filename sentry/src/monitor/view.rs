@@ -10,15 +10,16 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::stat::{FileStat, fstat};
 use shim::failure::{Failure, Step};
-use shim::plan::{Identity, Place, Source, Store as Layers, View};
+use shim::plan::{Identity, Place, Source, View};
 use syscalls::rules::Rules;
 
 use super::idmap::IdMaps;
 use super::placed::{Layer, Placed};
 use super::store::Store;
 use super::system;
+use crate::changes::record::How;
 use crate::policy::view::{self as arranged, Entry, Facts};
-use crate::policy::{Access, CowStore, Policy};
+use crate::policy::{Access, Policy};
 
 /// A copy-on-write directory of this run.
 #[derive(Debug)]
@@ -29,6 +30,10 @@ pub struct CowDirectory {
     pub host: PathBuf,
     /// Its layers on disk; `None`: in memory.
     pub layer: Option<PathBuf>,
+    /// Whether it is an overlay or a copy.
+    pub how: How,
+    /// The host directory's device and inode.
+    pub identity: (u64, u64),
 }
 
 /// The view and what came out of looking at the host.
@@ -103,6 +108,21 @@ pub(super) fn resolve(path: &Path, option: &str) -> Result<Resolved, Failure> {
 
 /// Builds the view of `policy`.
 pub fn arrange(policy: &Policy, facts: &Facts, identity: &Identity, ids: &mut IdMaps) -> Result<Arranged, Failure> {
+    arrange_or_weigh(policy, facts, identity, ids, false)
+}
+
+/// The same without making anything for copy-on-write directories.
+pub fn weigh(policy: &Policy, facts: &Facts, identity: &Identity, ids: &mut IdMaps) -> Result<Arranged, Failure> {
+    arrange_or_weigh(policy, facts, identity, ids, true)
+}
+
+fn arrange_or_weigh(
+    policy: &Policy,
+    facts: &Facts,
+    identity: &Identity,
+    ids: &mut IdMaps,
+    weighed: bool,
+) -> Result<Arranged, Failure> {
     let arranged = arranged::arrange(policy, facts).map_err(|error| Failure::check_text(error.to_string()))?;
     let size = policy.limits.disk.unwrap_or_else(default_size);
     let mut view = View { size, bare_proc: policy.bare_proc, devices: system::devices()?, ..View::default() };
@@ -135,14 +155,33 @@ pub fn arrange(policy: &Policy, facts: &Facts, identity: &Identity, ids: &mut Id
         placed: Vec::new(),
     };
     let writable = writable_grants(&arranged.entries);
-    {
-        let mut builder =
-            Builder { writable, policy, facts, identity, ids, size, entries: &arranged.entries, result: &mut result };
-        for entry in &arranged.entries {
-            builder.add(entry)?;
-        }
-        builder.path_rules()?;
+    let placed = {
+        let mut builder = Builder {
+            writable,
+            policy,
+            facts,
+            identity,
+            ids,
+            size,
+            weighed,
+            entries: &arranged.entries,
+            result: &mut result,
+        };
+        arranged.entries.iter().try_for_each(|entry| builder.add(entry)).and_then(|()| builder.path_rules())
+    };
+    if let (Err(_), Some(store)) = (&placed, &result.store) {
+        let _ = crate::changes::record::remove(&store.directory);
     }
+    placed?;
+    // The default view's part of a directory that is copied would lie over the copy, and unchangeable.
+    let cow: Vec<CString> =
+        result.cow.iter().map(|directory| inside(&directory.inside)).collect::<Result<_, Failure>>()?;
+    result.view.places.retain(|place| {
+        place.origin != system::ORIGIN
+            || !cow.iter().any(|cow| {
+                components(&place.inside).collect::<Vec<_>>().starts_with(&components(cow).collect::<Vec<_>>())
+            })
+    });
     // Parents first: what lies beneath a place is mounted on top of it.
     result.view.places.sort_by(|one, other| components(&one.inside).cmp(components(&other.inside)));
     result.rules.started = Some(now());
@@ -153,7 +192,7 @@ fn components(path: &CString) -> impl Iterator<Item = &[u8]> {
     path.as_bytes().split(|byte| *byte == b'/')
 }
 
-fn now() -> (i64, u32) {
+pub(super) fn now() -> (i64, u32) {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos())
 }
@@ -195,10 +234,12 @@ fn writable_grants(entries: &[Entry]) -> HashSet<&Path> {
 pub(super) struct Builder<'a> {
     pub(super) writable: HashSet<&'a Path>,
     pub(super) policy: &'a Policy,
-    facts: &'a Facts,
-    identity: &'a Identity,
+    pub(super) facts: &'a Facts,
+    pub(super) identity: &'a Identity,
     pub(super) ids: &'a mut IdMaps,
-    size: u64,
+    pub(super) size: u64,
+    /// The policy is only looked at.
+    pub(super) weighed: bool,
     pub(super) entries: &'a [Entry],
     pub(super) result: &'a mut Arranged,
 }
@@ -307,7 +348,7 @@ impl<'a> Builder<'a> {
             }
         }
         if access == Access::Cow && resolved.is_directory() {
-            return self.copy_on_write(&at, resolved, option);
+            return self.copy_on_write(&at, resolved, &option);
         }
         if access == Access::Cow {
             return Err(Failure::check(format!("make {} copy-on-write", at.display()))
@@ -327,49 +368,6 @@ impl<'a> Builder<'a> {
                 .entries
                 .iter()
                 .any(|entry| matches!(entry.source, arranged::Source::Host { .. }) && above(&entry.inside))
-    }
-
-    fn copy_on_write(&mut self, at: &Path, resolved: &Resolved, option: String) -> Result<(), Failure> {
-        let refuse = |reason: String| {
-            let at = at.display();
-            Failure::check(format!("make {at} copy-on-write: {reason}"))
-                .remedy(format!("choose --write {at} (changes reach the host) or --read {at} (no changes)"))
-        };
-        if !self.identity.by_root && resolved.stat.st_uid != self.identity.host_uid {
-            return Err(refuse(format!("it belongs to user id {}, not to you", resolved.stat.st_uid)));
-        }
-        if let Some(mount) = mount_beneath(&resolved.path) {
-            return Err(refuse(format!("{} is another file system beneath it", mount.display())));
-        }
-        let lower = Box::new(source(resolved, &option, false, self.ids)?);
-        let (store, layer) = match self.policy.cow_store {
-            CowStore::Memory => (Layers::Memory { size: self.size }, None),
-            CowStore::Disk => {
-                let index = self.result.cow.len();
-                let layer = self.layer(index, resolved, &refuse)?;
-                (self.ids.layer(&layer)?, Some(layer))
-            }
-        };
-        self.result.cow.push(CowDirectory { inside: at.to_owned(), host: resolved.path.clone(), layer });
-        self.place(at, Source::Overlay { lower, store }, true, false, option)
-    }
-
-    fn layer(
-        &mut self,
-        index: usize,
-        resolved: &Resolved,
-        refuse: &dyn Fn(String) -> Failure,
-    ) -> Result<PathBuf, Failure> {
-        let base = Store::base(Some(&self.facts.home)).ok_or_else(|| Failure::check("find the home directory"))?;
-        if base.starts_with(&resolved.path) {
-            return Err(refuse(format!("its changes would be kept inside it, in {}", base.display())));
-        }
-        if self.result.store.is_none() {
-            self.result.store = Some(Store::new(&base)?);
-        }
-        let store = self.result.store.as_ref().ok_or_else(|| Failure::check("make the copy-on-write store"))?;
-        let owner = self.identity.by_root.then_some((self.identity.host_uid, self.identity.host_gid));
-        store.layer(index, &resolved.stat, owner)
     }
 
     /// A name that exists is covered; one that does not is kept from coming into being where the guest could make it.
@@ -428,58 +426,5 @@ impl<'a> Builder<'a> {
         let arranged::Source::Host { path, .. } = &over.source else { return None };
         let rest = real.strip_prefix(std::fs::canonicalize(path).ok()?).ok()?;
         (path != &over.inside).then(|| over.inside.join(rest))
-    }
-}
-
-/// A mount point of the host strictly beneath `path`.
-fn mount_beneath(path: &Path) -> Option<PathBuf> {
-    let info = std::fs::read("/proc/self/mountinfo").ok()?;
-    info.split(|byte| *byte == b'\n').find_map(|line| {
-        let field = line.split(|byte| *byte == b' ').nth(4)?;
-        let point = PathBuf::from(std::ffi::OsString::from_vec_escaped(field));
-        (point != path && point.starts_with(path)).then_some(point)
-    })
-}
-
-/// mountinfo writes blanks, tabs, newlines and backslashes as three octal digits, see proc_pid_mountinfo(5).
-trait Unescape {
-    fn from_vec_escaped(field: &[u8]) -> Self;
-}
-
-impl Unescape for std::ffi::OsString {
-    fn from_vec_escaped(field: &[u8]) -> Self {
-        let mut bytes = Vec::with_capacity(field.len());
-        let mut rest = field;
-        while let [first, tail @ ..] = rest {
-            let octal = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok();
-            match (first, tail.get(..3).and_then(octal)) {
-                (b'\\', Some(byte)) => {
-                    bytes.push(byte);
-                    rest = &tail[3..];
-                }
-                _ => {
-                    bytes.push(*first);
-                    rest = tail;
-                }
-            }
-        }
-        std::os::unix::ffi::OsStringExt::from_vec(bytes)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::ffi::OsString;
-
-    #[test]
-    fn mountinfo_is_unescaped() {
-        assert_eq!(OsString::from_vec_escaped(b"/a\\040b\\134c\\0"), OsString::from("/a b\\c\\0"));
-    }
-
-    #[test]
-    fn the_root_has_mounts_beneath_it() {
-        assert!(mount_beneath(Path::new("/")).is_some());
-        assert_eq!(mount_beneath(Path::new("/proc/self/fdinfo")), None);
     }
 }

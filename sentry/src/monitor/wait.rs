@@ -22,6 +22,9 @@ use super::standard::Standard;
 use super::store;
 use super::terminal::Terminal;
 use super::view::CowDirectory;
+use crate::changes::layer::Layer;
+use crate::changes::record::How;
+use crate::changes::scan::used;
 use crate::platform::Platform;
 use crate::policy::Policy;
 use crate::report::{Cause, DeniedCall, Report};
@@ -103,7 +106,7 @@ pub struct Run<'a> {
     deadline: Option<Instant>,
     store_limit: Option<u64>,
     next_look: Option<Instant>,
-    layers: Vec<std::path::PathBuf>,
+    layers: Vec<(std::path::PathBuf, How)>,
     memory_uppers: Vec<(String, OwnedFd)>,
     log: Option<Log>,
     end: Option<End>,
@@ -136,7 +139,7 @@ impl<'a> Run<'a> {
             deadline: decided.timeout.map(|timeout| Instant::now() + timeout),
             store_limit: decided.store,
             next_look: decided.store.map(|_| Instant::now()),
-            layers: cow.iter().filter_map(|directory| directory.layer.clone()).collect(),
+            layers: cow.iter().filter_map(|one| Some((one.layer.clone()?, one.how))).collect(),
             memory_uppers: Vec::new(),
             end: None,
             failure: None,
@@ -359,8 +362,8 @@ impl<'a> Run<'a> {
             self.reached(Name::Timeout, true);
         }
         if self.next_look.is_some_and(|next| now >= next) {
-            let uppers = self.layers.iter().filter_map(|layer| store::open_upper(layer));
-            let used: u64 = uppers.map(store::used).sum();
+            let copies = self.layers.iter().filter_map(|(layer, how)| store::open_copy(layer, *how));
+            let used: u64 = copies.map(|copy| used(&copy)).sum();
             if self.store_limit.is_some_and(|limit| used > limit) {
                 self.reached(Name::Disk, true);
             }
@@ -432,7 +435,10 @@ impl<'a> Run<'a> {
             let found =
                 cow.iter().find(|directory| directory.inside.to_string_lossy().trim_start_matches('/') == place);
             if let Some(directory) = found {
-                super::add_changes(&directory.host, store::changes(upper, &directory.host), report);
+                match Layer::in_memory(&directory.host, upper) {
+                    Ok(layer) => super::add_changes(&directory.host, layer.review(), report),
+                    Err(errno) => report.unseen.push(format!("{}: {}", directory.host.display(), errno.desc())),
+                }
             }
         }
         if counted.out_of_memory {

@@ -72,6 +72,9 @@ pub const ALWAYS: &[&str] = &[
 pub const FOR_NAMES: &[&str] =
     &["bind", "linkat", "mkdirat", "mknodat", "renameat", "renameat2", "symlinkat", "unlinkat"];
 
+/// Needed when there are copy-on-write directories: a directory that is moved by us looks like the old one.
+pub const FOR_COPIES: &[&str] = &["fchmod", "fgetxattr", "flistxattr", "fsetxattr", "utimensat"];
+
 /// Needed when every path goes through the supervisor: what changes an object's metadata, and what tells about it.
 pub const FOR_PATHS: &[&str] = &[
     "fchmod",

@@ -119,11 +119,11 @@ impl Tree {
     /// Mounts `dev` as `/dev` of a root that the user brought.
     pub(super) fn attach_dev(&self, dev: &OwnedFd) -> Result<(), Failure> {
         sys::attach(dev.as_fd(), self.target(c"dev", true, "--root")?.as_fd()).step(|| "mount /dev")?;
-        self.is_ours(dev)
+        self.adopt(dev)
     }
 
     /// Notes that a file system was made for this view.
-    fn is_ours(&self, mount: &OwnedFd) -> Result<(), Failure> {
+    fn adopt(&self, mount: &OwnedFd) -> Result<(), Failure> {
         self.ours.borrow_mut().push(fstat(mount).step(|| "look at a private directory")?.st_dev);
         Ok(())
     }
@@ -150,6 +150,19 @@ impl Tree {
             self.target(&parent, true, origin)?
         };
         Ok((directory, name))
+    }
+
+    /// Whether `path` is, or would be made, in our own memory and not in something that was granted.
+    fn is_ours(&self, path: &CStr) -> bool {
+        let mut bytes = path.to_bytes();
+        while let Ok(name) = CString::new(bytes) {
+            match self.look(&name) {
+                Ok(found) => return self.own.is_some() && fstat(&found).ok().map(|stat| stat.st_dev) == self.own,
+                Err(_) if bytes.is_empty() => return false,
+                Err(_) => bytes = &bytes[..bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0)],
+            }
+        }
+        false
     }
 
     /// Checks that a name may be made in `parent`: only in our own memory, never in a granted directory.
@@ -364,7 +377,7 @@ impl Tree {
         }
         let mount = match &place.source {
             Source::Cover => return self.cover(&place.inside).map(drop),
-            Source::Private { mode } if self.own.is_some() => {
+            Source::Private { mode } if self.is_ours(&place.inside) => {
                 let made = self.directory(&place.inside, *mode)?;
                 let mount = sys::clone_tree(Some(made.as_fd()), c"", false).step(step)?;
                 return sys::attach(mount.as_fd(), made.as_fd()).step(step);
@@ -382,7 +395,7 @@ impl Tree {
         let target = self.target(&place.inside, directory, &place.origin)?;
         sys::attach(mount.as_fd(), target.as_fd()).step(step)?;
         match place.source {
-            Source::Private { .. } | Source::Tmpfs { .. } => self.is_ours(&mount),
+            Source::Private { .. } | Source::Tmpfs { .. } => self.adopt(&mount),
             _ => Ok(()),
         }
     }

@@ -8,6 +8,7 @@ use nix::fcntl::{RenameFlags, ResolveFlag, renameat2 as kernels_renameat2};
 use nix::sys::stat::{SFlag, fstat};
 
 use super::object::kind;
+use super::relocate::relocate;
 use super::walk::{Parent, names_move};
 use crate::args::{DirFd, Flags, PathPtr};
 use crate::guest::Guest;
@@ -15,22 +16,27 @@ use crate::reply::{Answer, Reply};
 
 crate::syscalls! {
     /// Renames a file.
+    ///
+    /// Limit: in a copy of a host directory, a directory that moves is a new one, made while others may look.
     rename(from: PathPtr, to: PathPtr) File Judge Allow {
         PathCalls => Emulate(rename),
         ProtectedNames => Emulate(rename),
         AnchoredNames => Emulate(rename),
+        Copies => Emulate(rename),
     };
     /// Renames a file, relative to directories.
     renameat(from_dir: DirFd, from: PathPtr, to_dir: DirFd, to: PathPtr) File Judge Allow {
         PathCalls => Emulate(rename_at),
         ProtectedNames => Emulate(rename_at),
         AnchoredNames => Emulate(rename_at),
+        Copies => Emulate(rename_at),
     };
     /// Renames a file or exchanges two, relative to directories.
     renameat2(from_dir: DirFd, from: PathPtr, to_dir: DirFd, to: PathPtr, flags: Flags) File Judge Allow {
         PathCalls => Emulate(rename_at_2),
         ProtectedNames => Emulate(rename_at_2),
         AnchoredNames => Emulate(rename_at_2),
+        Copies => Emulate(rename_at_2),
     };
 }
 
@@ -73,7 +79,10 @@ fn move_name(
     }
     stays_under_its_rules(guest, &source, &target)?;
     let (from, to) = (source.as_given()?, target.as_given()?);
-    kernels_renameat2(&source.dir, from.as_c_str(), &target.dir, to.as_c_str(), flags)?;
+    match kernels_renameat2(&source.dir, from.as_c_str(), &target.dir, to.as_c_str(), flags) {
+        Err(Errno::EXDEV) => relocate(guest, &source, &target, flags)?,
+        other => other?,
+    }
     Ok(Reply::Return(0))
 }
 

@@ -1,0 +1,88 @@
+//! `sentry ps`: running sandboxes, and runs whose changes are kept.
+
+use std::io::Write;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::kept::{self, Opened, age};
+use crate::changes::record::{Kept, State};
+use crate::report::escape;
+
+/// List running sandboxes and kept changes
+#[derive(Args, Debug)]
+pub struct Ps {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Line {
+    id: String,
+    state: State,
+    started: f64,
+    command: Vec<String>,
+    directories: Vec<String>,
+    kept_in: Option<String>,
+    changes: Option<u64>,
+    ending: Option<crate::changes::record::Ending>,
+    #[serde(skip)]
+    shown: String,
+    #[serde(skip)]
+    age: String,
+}
+
+impl Ps {
+    /// Writes them to `out`, newest first.
+    pub fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+        let lines: Vec<Line> = kept::runs()?.into_iter().map(line).collect();
+        if self.json {
+            writeln!(out, "{}", serde_json::to_string(&lines)?)?;
+            return Ok(0);
+        }
+        if lines.is_empty() {
+            writeln!(out, "no sandbox is running, and no changes are kept")?;
+            return Ok(0);
+        }
+        writeln!(out, "{:8}  {:8}  {:>10}  {:>7}  COMMAND", "ID", "STATE", "AGE", "CHANGES")?;
+        for line in lines {
+            let state = match line.state {
+                State::Running => "running",
+                State::Ended => "ended",
+                State::Orphaned => "orphaned",
+            };
+            let changes = line.changes.map_or("-".to_owned(), |count| count.to_string());
+            writeln!(out, "{:8}  {state:8}  {:>10}  {changes:>7}  {}", line.id, line.age, line.shown)?;
+            for directory in &line.directories {
+                writeln!(out, "{:43}in {}", "", escape(directory))?;
+            }
+        }
+        Ok(0)
+    }
+}
+
+fn line(run: Kept) -> Line {
+    let record = run.record.clone();
+    let (place, state) = (run.place.clone(), run.state);
+    // Copies of a running sandbox are its own: nobody looks into them.
+    let changes = (run.state != State::Running && place.is_some())
+        .then(|| {
+            Opened::new(run).ok().map(|opened| opened.reviews.iter().map(|review| review.changes.len() as u64).sum())
+        })
+        .flatten();
+    #[allow(clippy::cast_precision_loss)] // a time stamp for people and scripts
+    let started = record.started.0 as f64 + record.started.1 as f64 / 1e9;
+    Line {
+        shown: record.command_line(),
+        age: age(record.started),
+        command: record.command.iter().map(|word| word.0.to_string_lossy().into_owned()).collect(),
+        directories: record.directories.iter().map(|one| one.host.to_string_lossy().into_owned()).collect(),
+        kept_in: place.map(|place| place.to_string_lossy().into_owned()),
+        id: record.id,
+        state,
+        started,
+        changes,
+        ending: record.ending,
+    }
+}

@@ -1,0 +1,67 @@
+//! What is mounted where on the host, from `/proc/self/mountinfo`, see proc_pid_mountinfo(5).
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+/// A mount of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// Where.
+    pub point: PathBuf,
+    /// The file system's name.
+    pub kind: String,
+}
+
+/// All mounts strictly beneath `path`, in the order in which they were made.
+pub fn beneath(path: &Path) -> Vec<Mounted> {
+    let info = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let mounts = info.split(|byte| *byte == b'\n').filter_map(parse);
+    mounts.filter(|mount| mount.point != path && mount.point.starts_with(path)).collect()
+}
+
+fn parse(line: &[u8]) -> Option<Mounted> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let point = PathBuf::from(unescape(fields.nth(4)?));
+    // Optional fields end with a dash.
+    fields.find(|field| *field == b"-")?;
+    Some(Mounted { point, kind: String::from_utf8_lossy(fields.next()?).into_owned() })
+}
+
+/// Blanks, tabs, newlines and backslashes are written as three octal digits.
+fn unescape(field: &[u8]) -> OsString {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, tail @ ..] = rest {
+        let octal = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok();
+        match (first, tail.get(..3).and_then(octal)) {
+            (b'\\', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    OsString::from_vec(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mountinfo_is_unescaped() {
+        assert_eq!(unescape(b"/a\\040b\\134c\\0"), OsString::from("/a b\\c\\0"));
+        let line = b"36 35 98:0 /mnt1 /mnt/x\\040y rw,noatime master:1 shared:2 - ext3 /dev/root rw,errors=continue";
+        assert_eq!(parse(line), Some(Mounted { point: "/mnt/x y".into(), kind: "ext3".into() }));
+    }
+
+    #[test]
+    fn the_root_has_mounts_beneath_it() {
+        assert!(!beneath(Path::new("/")).is_empty());
+        assert!(beneath(Path::new("/proc/self/fdinfo")).is_empty());
+    }
+}
