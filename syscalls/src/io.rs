@@ -200,7 +200,7 @@ crate::syscalls! {
     pselect6(count: Int, read: UserPtr, write: UserPtr, except: UserPtr, timeout: UserPtr, mask: UserPtr)
         Io Judge Allow;
     /// Makes a set of descriptors to wait on.
-    epoll_create(size: Int) Io Compat Allow;
+    epoll_create(size: Int) Io Default Allow;
     /// Makes a set of descriptors to wait on, with flags.
     epoll_create1(flags: Flags) Io Judge Allow;
     /// Adds to, changes or removes from a set of descriptors.
