@@ -32,7 +32,7 @@ crate::syscalls! {
     adjtimex(timex: UserPtr) Clock Default Emulate(adjtimex);
     /// Reads or steers the discipline of one clock: reading works, steering is refused with `EPERM` and reported.
     /// Limit: only `CLOCK_REALTIME` can be read; clocks that are devices of the host fail with `EINVAL`.
-    clock_adjtime(clock: ClockId, timex: UserPtr) Clock Default Emulate(clock_adjtime);
+    clock_adjtime(clock: ClockId, timex: UserPtr) Clock Compat Emulate(clock_adjtime);
     /// Sleeps.
     nanosleep(time: UserPtr, rest: UserPtr) Clock Judge Allow;
     /// Asks for `SIGALRM` after some seconds.

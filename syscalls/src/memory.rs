@@ -37,7 +37,7 @@ crate::syscalls! {
     /// Writes a mapped file back.
     msync(address: UserPtr, length: Size, flags: Flags) Memory Judge Allow;
     /// Says which pages are in memory.
-    mincore(address: UserPtr, length: Size, pages: UserPtr) Memory Default Allow;
+    mincore(address: UserPtr, length: Size, pages: UserPtr) Memory Compat Allow;
     /// Keeps memory from being swapped out, within `RLIMIT_MEMLOCK`.
     mlock(address: UserPtr, length: Size) Memory Default Allow;
     /// Keeps memory from being swapped out once it is touched, within `RLIMIT_MEMLOCK`.

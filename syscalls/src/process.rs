@@ -70,7 +70,7 @@ crate::syscalls! {
     /// Reads a segment of thread-local storage; 32-bit only, fails with `ENOSYS`.
     get_thread_area(descriptor: UserPtr) Process Compat Errno(ENOSYS);
     /// Returns the processor the caller runs on.
-    getcpu(processor: UserPtr, node: UserPtr, unused: UserPtr) Process Default Allow;
+    getcpu(processor: UserPtr, node: UserPtr, unused: UserPtr) Process Compat Allow;
 
     /// Lets another thread run.
     sched_yield() Process Judge Allow;

@@ -1,7 +1,7 @@
 //! Real programs behave inside as they do outside, apart from what the policy forbids.
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
-use sentry_tests::{Project, Sandbox, has, skip};
+use sentry_tests::{Project, Sandbox, as_user, has, outcome, skip};
 
 macro_rules! needs {
     ($($program:literal),+) => {
@@ -107,4 +107,90 @@ fn shells_and_jobs() {
         .run(["bash", "-c", "for n in $(seq 100); do (exit 0); done; echo $((6*7)) | cat; ulimit -n >/dev/null"])
         .exits(0);
     assert_eq!(run.out, "42\n");
+}
+
+/// Runs a script natively in one project and with every path interposed in another: output and exit code must be equal.
+#[track_caller]
+fn alike(files: &[(&str, &str)], script: &str) {
+    let [native, interposed] = [false, true].map(|interpose| {
+        let project = Project::new();
+        for (name, content) in files {
+            project.write(name, content);
+        }
+        let run = if interpose {
+            Sandbox::new(&project).options(["--quiet", "--interpose", "full", "--write", "."]).sh(script)
+        } else {
+            let mut command = as_user("sh");
+            command.args(["-c", script]).current_dir(project.path());
+            outcome(command)
+        };
+        let place = project.path().to_str().unwrap().to_owned();
+        (run.code, run.out.replace(&place, "PROJECT"), run.err.replace(&place, "PROJECT"))
+    });
+    assert_eq!(interposed, native);
+    assert_eq!(native.0, 0, "{native:?}");
+}
+
+#[test]
+fn everyday_git_is_alike_when_interposed() {
+    needs!("git");
+    alike(
+        &[("a", "one\n"), ("d/b", "two\n")],
+        "export GIT_AUTHOR_DATE='2001-01-01 00:00 +0000' GIT_COMMITTER_DATE='2001-01-01 00:00 +0000'; \
+         git init -q -b main . && git config user.name a && git config user.email a@b && git add . && git commit -qm first && \
+         git checkout -q -b side && echo more >> a && git commit -qam second && git mv a c && git commit -qm third && \
+         git checkout -q main && git merge -q side && git stash list && git log --format=%H && git gc -q && git fsck && \
+         git clone -q . clone && git -C clone log --format=%s && git worktree add -q tree side && git -C tree status --short && \
+         git diff HEAD~1 --stat && git grep -n more && git clean -fdxn",
+    );
+}
+
+#[test]
+fn everyday_tools_are_alike_when_interposed() {
+    needs!("sqlite3", "tar", "rsync", "find");
+    alike(
+        &[("d/a", "one\n"), ("d/e/b", "two\n"), ("x.sh", "#!/bin/sh\necho ran\n")],
+        "chmod 755 x.sh && ./x.sh; ln -s e d/l; ln d/a d/h; mkfifo d/p; chmod 640 d/a; touch -d 2001-02-03 d/e/b; \
+         sqlite3 t.db 'pragma journal_mode=wal; create table t(a); insert into t values(1),(2); select sum(a) from t; vacuum'; \
+         tar cf a.tar d && mkdir out && tar xpf a.tar -C out && tar tvf a.tar | awk '{print $1, $3, $6, $7, $8}'; \
+         rsync -aH d/ r/ && rsync -aHin --delete d/ r/; find . -printf '%M %n %l %P\\n' | grep -v db- | sort; \
+         cp -a d copy && diff -r --no-dereference -x p d copy && mv copy copy2 && rm -r copy2; (echo x > d/p &); cat d/p; \
+         cat /dev/stdin < d/a; ls -l /proc/self/fd/0 < d/a | sed 's/.*-> //'; exec 7< d/a; cat /dev/fd/7; echo err > /dev/stderr; \
+         bash -c 'cat <(echo substituted); diff <(echo 1) <(echo 1) && echo same'; readlink -f d/l; realpath d/l/..; \
+         cat /proc/self/cwd/d/e/b; test -w d/a && test ! -x d/a && echo judged; df . > /dev/null; truncate -s 2 d/h; cat d/a; true",
+    );
+}
+
+#[test]
+fn builds_are_alike_when_interposed() {
+    needs!("gcc", "make", "python3");
+    alike(
+        &[
+            ("main.c", "#include <stdio.h>\n#include \"n.h\"\nint main(void) { printf(\"%d\\n\", N); return 0; }\n"),
+            ("n.h", "#define N 42\n"),
+            ("Makefile", "prog: main.o\n\t$(CC) -o $@ $^\nmain.o: main.c n.h\n"),
+            ("p/__init__.py", "N = 7\n"),
+        ],
+        "make && ./prog && touch -d 2001-01-01 main.c && make -q && ar rcs l.a main.o && nm l.a | grep -c main; \
+         python3 -c 'import p, json, tempfile, shutil, os; print(p.N, sorted(os.listdir(\".\"))); \
+         d = tempfile.mkdtemp(dir=\".\"); shutil.copytree(\"p\", d + \"/q\"); shutil.rmtree(d); print(os.path.exists(d))'",
+    );
+}
+
+#[test]
+fn packages_without_a_network_are_alike_when_interposed() {
+    needs!("node", "npm");
+    alike(
+        &[
+            ("package.json", r#"{"name":"a","version":"1.0.0","dependencies":{"b":"file:b"}}"#),
+            (
+                "package-lock.json",
+                r#"{"name":"a","version":"1.0.0","lockfileVersion":3,"requires":true,"packages":{"":{"name":"a","version":"1.0.0","dependencies":{"b":"file:b"}},"b":{"version":"1.0.0"},"node_modules/b":{"resolved":"b","link":true}}}"#,
+            ),
+            ("b/package.json", r#"{"name":"b","version":"1.0.0","main":"m.js"}"#),
+            ("b/m.js", "module.exports = 5;\n"),
+        ],
+        "npm ci --offline --no-audit --no-fund --cache ./cache --loglevel=error --no-update-notifier >/dev/null && node -e 'console.log(require(\"b\"))' && \
+         ls -l node_modules | sed 's/.* b/b/' | tail -1",
+    );
 }

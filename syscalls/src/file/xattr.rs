@@ -56,7 +56,7 @@ crate::syscalls! {
         PathCalls => Emulate(llistxattr),
     };
     /// Lists the extended attributes of an open file.
-    flistxattr(file: Fd, list: UserPtr, size: Size) File Compat Allow;
+    flistxattr(file: Fd, list: UserPtr, size: Size) File Default Allow;
     /// Lists the extended attributes of a file, relative to a directory.
     listxattrat(dir: DirFd, path: PathPtr, flags: Flags, list: UserPtr, size: Size) File Compat Allow {
         PathCalls => Emulate(listxattrat),
@@ -66,11 +66,11 @@ crate::syscalls! {
         PathCalls => Emulate(removexattr),
     };
     /// Removes an extended attribute of a file or link.
-    lremovexattr(path: PathPtr, name: UserPtr) File Compat Allow {
+    lremovexattr(path: PathPtr, name: UserPtr) File Default Allow {
         PathCalls => Emulate(lremovexattr),
     };
     /// Removes an extended attribute of an open file.
-    fremovexattr(file: Fd, name: UserPtr) File Compat Allow {
+    fremovexattr(file: Fd, name: UserPtr) File Default Allow {
         PathRules => Emulate(fremovexattr),
     };
     /// Removes an extended attribute of a file, relative to a directory.

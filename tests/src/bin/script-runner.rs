@@ -391,7 +391,7 @@ impl World {
                 let entries = [(1, 6, u32::MAX), (2, 5, id), (4, 4, u32::MAX), (16, 7, u32::MAX), (32, 4, u32::MAX)];
                 let mut bytes = 2_u32.to_ne_bytes().to_vec();
                 for (tag, bits, id) in entries {
-                    bytes.extend([(tag as u16).to_ne_bytes(), (bits as u16).to_ne_bytes()].concat());
+                    bytes.extend([u16::to_ne_bytes(tag), u16::to_ne_bytes(bits)].concat());
                     bytes.extend(id.to_ne_bytes());
                 }
                 arena.put(&bytes)
@@ -501,7 +501,7 @@ impl World {
         // SAFETY: the address is as long as is said.
         let result = unsafe {
             let socket = libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0);
-            let length = address.len() as libc::socklen_t;
+            let length = libc::socklen_t::try_from(address.len()).unwrap_or(0);
             let act = if step.call == "bind-path" { libc::bind } else { libc::connect };
             let result = act(socket, address.as_ptr().cast(), length);
             let result = if result < 0 { Err(errno()) } else { Ok(()) };

@@ -342,7 +342,10 @@ fn outside_proc(path: &Arg) -> bool {
     !matches!(path, Arg::Path(path) if path.contains("proc") || path.contains("fd"))
 }
 
-fn call(name: &'static str, args: impl Strategy<Value = Vec<Arg>> + 'static) -> BoxedStrategy<(String, Vec<Arg>)> {
+/// A call and its arguments.
+type Call = BoxedStrategy<(String, Vec<Arg>)>;
+
+fn call(name: &'static str, args: impl Strategy<Value = Vec<Arg>> + 'static) -> Call {
     args.prop_map(move |args| (name.to_owned(), args)).boxed()
 }
 
@@ -400,7 +403,7 @@ fn step(special: bool) -> impl Strategy<Value = Step> {
     let told = (select(&[0_u32, 3, 100, 65536, 65537][..]), select(&[0_u32, 0, 1, 2, 4][..]))
         .prop_map(|(size, flags)| Arg::Attribute([size, flags]));
     let slot = || (0..3_usize).prop_map(Arg::Slot);
-    let calls: Vec<(u32, BoxedStrategy<(String, Vec<Arg>)>)> = vec![
+    let calls: Vec<(u32, Call)> = vec![
         (8, call("openat", args![dir(), p(), opens(), mode()])),
         (4, call("open", args![p(), opens(), mode()])),
         (1, call("creat", args![select(FRESH).prop_map(|path| Arg::Path(path.into())), mode()])),
@@ -492,12 +495,7 @@ fn step(special: bool) -> impl Strategy<Value = Step> {
         .prop_filter("an unnamed file among own descriptors", is_usual)
 }
 
-fn set_attribute(
-    name: &'static str,
-    path: BoxedStrategy<Arg>,
-    special: bool,
-    flags: BoxedStrategy<Arg>,
-) -> BoxedStrategy<(String, Vec<Arg>)> {
+fn set_attribute(name: &'static str, path: BoxedStrategy<Arg>, special: bool, flags: BoxedStrategy<Arg>) -> Call {
     (path, attribute(), value(special), flags)
         .prop_map(move |(path, attribute, (value, size), flags)| {
             (name.to_owned(), vec![path, attribute, value, size, flags])
