@@ -4,7 +4,7 @@
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 BINARY := target/$(TARGET)/release/sentry
-TEST_TOOLS := gcc make git python3 gdb strace redis-server redis-tools nodejs tmux procps util-linux bubblewrap iproute2 rsync
+TEST_TOOLS := gcc make git python3 gdb strace redis-server redis-tools nodejs tmux procps util-linux bubblewrap iproute2 rsync sqlite3 attr acl
 
 .PHONY: run build install test test-deps bench docs deps lint hold-cpython
 
@@ -29,6 +29,8 @@ test-deps: deps
 	    $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$package \
 	      || echo "$$package cannot be installed here; the tests that need it will be skipped, and say so"; \
 	  done; fi
+	@command -v npm >/dev/null || $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends npm \
+	  || echo "npm cannot be installed here; the test that needs it will be skipped, and says so"
 	@if [ "$$(id -u)" = 0 ]; then id sentry-test >/dev/null 2>&1 || useradd -m sentry-test; fi
 
 # The product and the programs that attack it are built first: tests start them as an ordinary user.
