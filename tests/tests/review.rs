@@ -274,11 +274,20 @@ fn a_commit_may_be_killed_at_any_moment() {
     desk.run(&[], script).exits(0);
     let mut kills = 0;
     for round in 0..400 {
-        let mut child = desk.command(&["commit"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let log = fs::File::create(desk.state.join("said")).unwrap();
+        let mut child = desk.command(&["commit"]).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         std::thread::sleep(Duration::from_micros(500 + round * 700));
         let ended = child.try_wait().unwrap();
         if let Some(status) = ended {
-            assert!(status.success() || desk.is_empty(), "{status}");
+            let said = desk.state.read("said");
+            assert!(
+                status.success() || desk.is_empty(),
+                "{status}: {}",
+                said.lines()
+                    .filter(|line| !line.starts_with("new ") && !line.starts_with("changed"))
+                    .collect::<Vec<_>>()
+                    .join("\n")
+            );
             break;
         }
         // setpriv has become sentry by then.

@@ -64,8 +64,8 @@ impl Layer {
                 if times_only && !self.changed_since(path, before) { Verdict::Apply } else { Verdict::Already }
             }
             (Some(before), Some(after)) if before.is_directory() && after.is_directory() => {
-                // We make directories with more rights, to fill them.
-                let half_made = before.mode & 0o777 == (after.mode | 0o700) & 0o777;
+                // So we make directories, and give them their own mode when they are filled.
+                let half_made = before.mode & 0o777 == 0o700;
                 if !half_made && self.changed_since(path, before) {
                     conflict("its mode changed on the host meanwhile")
                 } else {

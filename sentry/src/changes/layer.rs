@@ -90,7 +90,8 @@ impl Layer {
 
     /// Whether the host's object at `path` is not what it was when the run began.
     pub fn changed_since(&self, path: &Path, now: &Object) -> bool {
-        if self.journal.is_touched(now.identity) {
+        // An inode that lost its last name may be a directory by now.
+        if !now.is_directory() && self.journal.is_touched(now.identity) {
             return now.modified > self.started;
         }
         if let Some(baseline) = &self.baseline {
