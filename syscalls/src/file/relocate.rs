@@ -52,7 +52,8 @@ pub(super) fn relocate(guest: &dyn Guest, source: &Parent, target: &Parent, flag
 
 /// Whether the name is a directory on an overlay, and the target in the very same mount: between mounts `EXDEV` is right.
 fn same_overlay(source: &Parent, target: &Parent) -> Result<bool, Errno> {
-    let stat = fstatat(&source.dir, source.name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    // The kernel asks whether both lie in one mount before it looks whether there is anything: so its answer stands.
+    let Ok(stat) = fstatat(&source.dir, source.name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else { return Ok(false) };
     let is_overlay = |dir: &OwnedFd| fstatfs(dir).is_ok_and(|found| found.filesystem_type() == OVERLAYFS_SUPER_MAGIC);
     Ok(kind(&stat) == SFlag::S_IFDIR
         && is_overlay(&source.dir)
