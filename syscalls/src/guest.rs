@@ -103,6 +103,12 @@ pub trait Guest {
     /// Sends the task `SIGXFSZ`, as the kernel does when that limit is exceeded.
     fn signal_too_large(&self);
 
+    /// Whether the task may have one more descriptor, as far as can be told before it gets one. A call with effects asks
+    /// first, as the kernel reserves the number first.
+    fn has_free_descriptor(&self) -> bool {
+        true
+    }
+
     /// Called before something that may sleep for long: others must be answered meanwhile.
     fn may_wait(&self) {}
 
