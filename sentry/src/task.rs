@@ -29,7 +29,7 @@ use crate::supervise::Shared;
 pub struct Task<'a, P> {
     notification: Notification,
     shared: &'a Shared<P>,
-    lead: Option<&'a dyn Fn()>,
+    lead: Option<&'a dyn Fn() -> bool>,
     /// Whether the caller was still there after the last read.
     confirmed: Cell<bool>,
 }
@@ -41,8 +41,8 @@ impl<'a, P: Platform> Task<'a, P> {
     }
 
     /// The same, answered by the thread that leads: `hand_over` is called before something that may sleep, perhaps more
-    /// than once.
-    pub fn led(self, hand_over: &'a dyn Fn()) -> Self {
+    /// than once, and says whether another thread leads now.
+    pub fn led(self, hand_over: &'a dyn Fn() -> bool) -> Self {
         Self { lead: Some(hand_over), ..self }
     }
 
@@ -212,10 +212,8 @@ impl<P: Platform> Guest for Task<'_, P> {
         }
     }
 
-    fn may_wait(&self) {
-        if let Some(hand_over) = self.lead {
-            hand_over();
-        }
+    fn may_wait(&self) -> bool {
+        self.lead.is_none_or(|hand_over| hand_over())
     }
 
     fn duplicate(&self, fd: Fd) -> Result<OwnedFd, Errno> {

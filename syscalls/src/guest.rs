@@ -109,8 +109,11 @@ pub trait Guest {
         true
     }
 
-    /// Called before something that may sleep for long: others must be answered meanwhile.
-    fn may_wait(&self) {}
+    /// Called before something that may sleep for long: others must be answered meanwhile. False if nobody can be had who
+    /// would: then nothing may be done that waits for another program, which may need an answer first.
+    fn may_wait(&self) -> bool {
+        true
+    }
 
     /// What the kernel says about where a descriptor of the *supervisor* lies: a path in the view, with ` (deleted)` behind
     /// it when that name is gone, or something like `pipe:[7]`.

@@ -1,7 +1,10 @@
 //! What a guest does to the supervisor that answers everybody: it fills tables, holds leases, lets calls wait, and gives
 //! itself odd names. Its own calls may fail; nobody else's may wait for them, and no call has half of an effect.
 
-use sentry_tests::{Outcome, Project, Sandbox};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use sentry_tests::{Outcome, Project, Sandbox, as_user, has, outcome, site, skip};
 
 /// Patterns bring every open to the supervisor.
 const PATTERN: [&str; 4] = ["--write", ".", "--hide", "**/.env*"];
@@ -55,4 +58,70 @@ socket.socket(socket.AF_UNIX).bind("s")
     let run = python(&project, script).exits(0);
     assert_eq!(run.out, "True True\n", "{run:?}");
     assert!(project.has("d") && project.has("f") && project.has("s"));
+}
+
+/// The threads of the user that owns `project`, all of which count against its limit.
+fn threads_of_user(project: &Project) -> usize {
+    let user = fs::metadata(project.path()).expect("the project").uid();
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    let own = processes.filter(|process| process.metadata().is_ok_and(|metadata| metadata.uid() == user));
+    own.map(|process| fs::read_dir(process.path().join("task")).map_or(0, Iterator::count)).sum()
+}
+
+#[test]
+fn without_another_thread_no_call_waits_and_all_are_answered() {
+    if !has("prlimit") {
+        skip!("there is no prlimit to lower the limit on processes with");
+    }
+    let project = Project::new();
+    let script = r#"
+import os, signal, sys, time
+os.mkfifo("fifo")
+wait, go = os.pipe()
+for _ in range(6):
+    if os.fork() == 0:
+        os.read(wait, 1)
+        os.open("fifo", os.O_RDONLY)
+        os._exit(0)
+try:
+    for _ in range(300):
+        if os.fork() == 0:
+            time.sleep(60)
+except OSError: pass
+for _ in range(6):
+    os.write(go, b"x")
+    time.sleep(0.05)
+    os.stat("fifo")
+print("answered", flush=True)
+os.kill(-1, signal.SIGKILL)
+"#;
+    let limit = threads_of_user(&project) + 60;
+    let mut command = as_user("prlimit");
+    command.arg(format!("--nproc={limit}")).arg(&site().sentry).args(["run", "--timeout", "20s", "--quiet"]);
+    command.args(PATTERN).args(["--", "python3", "-c", script]).current_dir(project.path());
+    let run = outcome(command);
+    assert_eq!(run.out, "answered\n", "{run:?}");
+}
+
+#[test]
+fn opens_that_wait_for_their_other_end_hold_nobody_up() {
+    let project = Project::new();
+    let script = r#"
+import os, signal, time
+os.mkfifo("fifo")
+for _ in range(150):
+    if os.fork() == 0:
+        while True:
+            try: os.open("fifo", os.O_RDONLY)
+            except OSError: pass
+time.sleep(0.5)
+began = time.time()
+for _ in range(20): os.stat("fifo")
+print(time.time() - began, flush=True)
+os.kill(-1, signal.SIGKILL)
+"#;
+    let run = python(&project, script);
+    let took: f64 = run.out.trim().parse().unwrap_or_else(|_| panic!("{run:?}"));
+    // With the line for places as long as anybody likes it takes more than five seconds.
+    assert!(took < 2.0, "20 calls took {took} s");
 }

@@ -49,11 +49,8 @@ pub(crate) fn open(guest: &dyn Guest, object: &OwnedFd, flags: i32, otherwise: O
         SFlag::S_IFDIR if flags & libc::O_CREAT != 0 => return Err(Errno::EISDIR),
         SFlag::S_IFREG | SFlag::S_IFDIR => may_be_opened(guest, object, &stat)?,
         SFlag::S_IFIFO => {
-            if waits_for_other_end(flags) {
-                guest.may_wait();
-            }
             // Programs open again after EINTR, which is also what the kernel says when it gives up a wait.
-            let _place = if waits_for_other_end(flags) { Some(waits::place().ok_or(Errno::EINTR)?) } else { None };
+            let _place = if waits_for_other_end(flags) { Some(waits::place(guest).ok_or(Errno::EINTR)?) } else { None };
             return hand_over(guest, object, flags);
         }
         SFlag::S_IFCHR => match (major(stat.st_rdev), minor(stat.st_rdev)) {

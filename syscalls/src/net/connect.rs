@@ -49,8 +49,7 @@ fn connect(guest: &dyn Guest, socket: Fd, address: UserPtr, length: SockLen) -> 
         Address::Path(path) => connect_to_file(guest, &socket, path)?,
         _ => {
             tell(guest, "connect", &address);
-            guest.may_wait();
-            let _place = waits::place().ok_or(Errno::EAGAIN)?;
+            let _place = waits::place(guest).ok_or(Errno::EAGAIN)?;
             address.connect(&socket)?;
         }
     }
@@ -83,8 +82,7 @@ fn connect_to_file(guest: &dyn Guest, socket: &OwnedFd, path: &[u8]) -> Result<(
         return Err(Errno::EACCES);
     }
     // Also for a socket that does not wait now: the guest may change that while we connect.
-    guest.may_wait();
-    let _place = waits::place().ok_or(Errno::EAGAIN)?;
+    let _place = waits::place(guest).ok_or(Errno::EAGAIN)?;
     connect_to_object(guest, socket, &object)
 }
 
