@@ -125,3 +125,69 @@ os.kill(-1, signal.SIGKILL)
     // With the line for places as long as anybody likes it takes more than five seconds.
     assert!(took < 2.0, "20 calls took {took} s");
 }
+
+#[test]
+fn a_lease_holds_up_only_those_who_open_the_file() {
+    let project = Project::new();
+    let script = r#"
+import fcntl, os, signal, time
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+leased = os.open("leased", os.O_RDWR | os.O_CREAT)
+os.write(leased, b"text")
+fcntl.fcntl(leased, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+readers = []
+for act in (lambda: os.read(os.open("leased", os.O_RDONLY), 9), lambda: os.truncate("leased", 2)):
+    pid = os.fork()
+    if pid == 0:
+        act()
+        os._exit(7)
+    readers.append(pid)
+time.sleep(0.3)
+began = time.time()
+os.stat("leased")
+print("stat", time.time() - began < 1, [os.waitpid(pid, os.WNOHANG)[0] for pid in readers])
+fcntl.fcntl(leased, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in readers], os.stat("leased").st_size)
+"#;
+    let run = python(&project, script).exits(0);
+    assert_eq!(run.out, "stat True [0, 0]\n[7, 7] 2\n", "{run:?}");
+}
+
+#[test]
+fn a_file_that_is_copied_before_it_changes_holds_nobody_up() {
+    const SIZE: usize = 128 << 20;
+    let project = Project::new();
+    for name in ["opened", "changed", "moved", "linked"] {
+        project.write(name, vec![7; SIZE]);
+    }
+    let script = r#"
+import os, time
+open("small", "w")
+def look():
+    began = time.time()
+    os.stat("small")
+    try: os.mkdir("small")
+    except FileExistsError: pass
+    return time.time() - began
+for act in (lambda: os.open("opened", os.O_WRONLY), lambda: os.chmod("changed", 0o600),
+            lambda: os.rename("moved", "there"), lambda: os.link("linked", "second")):
+    pid = os.fork()
+    began = time.time()
+    if pid == 0:
+        act()
+        os._exit(0)
+    longest = 0
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        longest = max(longest, look())
+        time.sleep(0.002)
+    print(time.time() - began, longest)
+"#;
+    let options = ["--cow", ".", "--hide", "**/.env*"];
+    let run = Sandbox::new(&project).options(options).run(["python3", "-c", script]).exits(0);
+    let number = |text: &str| text.parse::<f64>().expect("a number");
+    let times: Vec<_> = run.out.lines().filter_map(|line| line.split_once(' ')).collect();
+    assert_eq!(times.len(), 4, "{run:?}");
+    for (took, longest) in times {
+        assert!(number(longest) * 2.0 < number(took), "{run:?}");
+    }
+}

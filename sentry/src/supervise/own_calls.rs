@@ -71,7 +71,7 @@ pub const ALWAYS: &[&str] = &[
 /// Needed when names are protected: the calls that make and move names are done by the supervisor.
 /// The C library turns a `renameat2` without flags into a `renameat`.
 pub const FOR_NAMES: &[&str] =
-    &["bind", "linkat", "mkdirat", "mknodat", "renameat", "renameat2", "symlinkat", "unlinkat"];
+    &["bind", "fchownat", "linkat", "mkdirat", "mknodat", "renameat", "renameat2", "symlinkat", "unlinkat"];
 
 /// Needed when every path goes through the supervisor: what changes an object's metadata, and what tells about it.
 pub const FOR_PATHS: &[&str] = &[
@@ -79,7 +79,6 @@ pub const FOR_PATHS: &[&str] = &[
     "fchmodat",
     "fchmodat2",
     "fchown",
-    "fchownat",
     "fgetxattr",
     "fremovexattr",
     "fsetxattr",

@@ -17,6 +17,7 @@ mod openat2;
 mod owner;
 mod remove;
 mod rename;
+mod reopen;
 mod resolve;
 mod stat;
 mod times;

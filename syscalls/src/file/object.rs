@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::stat::{FileStat, SFlag, fstat, major, minor};
 
+use super::reopen;
 use super::resolve::{is_procfs, may_look_behind};
 use super::walk::shown;
 use crate::args::Fd;
@@ -47,7 +48,15 @@ pub(crate) fn open(guest: &dyn Guest, object: &OwnedFd, flags: i32, otherwise: O
     match kind(&stat) {
         SFlag::S_IFLNK => return Err(Errno::ELOOP),
         SFlag::S_IFDIR if flags & libc::O_CREAT != 0 => return Err(Errno::EISDIR),
-        SFlag::S_IFREG | SFlag::S_IFDIR => may_be_opened(guest, object, &stat)?,
+        SFlag::S_IFDIR => may_be_opened(guest, object, &stat)?,
+        SFlag::S_IFREG => {
+            may_be_opened(guest, object, &stat)?;
+            if flags & (libc::O_ACCMODE | libc::O_TRUNC) != libc::O_RDONLY && reopen::copies_first(object, &stat)? {
+                let _ = guest.may_wait();
+            }
+            let file = reopen::file(guest, object, flags)?;
+            return Ok(Reply::Inject { file, cloexec: flags & libc::O_CLOEXEC != 0 });
+        }
         SFlag::S_IFIFO => {
             // Programs open again after EINTR, which is also what the kernel says when it gives up a wait.
             let _place = if waits_for_other_end(flags) { Some(waits::place(guest).ok_or(Errno::EINTR)?) } else { None };
