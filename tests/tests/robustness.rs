@@ -182,12 +182,59 @@ for act in (lambda: os.open("opened", os.O_WRONLY), lambda: os.chmod("changed", 
         time.sleep(0.002)
     print(time.time() - began, longest)
 "#;
-    let options = ["--cow", ".", "--hide", "**/.env*"];
-    let run = Sandbox::new(&project).options(options).run(["python3", "-c", script]).exits(0);
     let number = |text: &str| text.parse::<f64>().expect("a number");
-    let times: Vec<_> = run.out.lines().filter_map(|line| line.split_once(' ')).collect();
-    assert_eq!(times.len(), 4, "{run:?}");
-    for (took, longest) in times {
-        assert!(number(longest) * 2.0 < number(took), "{run:?}");
+    let mut held_up = vec![true; 4];
+    // A busy machine may stop whoever looks for as long as a copy takes, but not at each try.
+    for _ in 0..4 {
+        let options = ["--cow", ".", "--hide", "**/.env*"];
+        let run = Sandbox::new(&project).options(options).run(["python3", "-c", script]).exits(0);
+        let times: Vec<_> = run.out.lines().filter_map(|line| line.split_once(' ')).collect();
+        assert_eq!(times.len(), 4, "{run:?}");
+        for (held_up, (took, longest)) in held_up.iter_mut().zip(times) {
+            *held_up &= number(longest) * 2.0 > number(took);
+        }
+        if !held_up.contains(&true) {
+            return;
+        }
     }
+    panic!("open, chmod, rename, link hold others up: {held_up:?}");
+}
+
+#[test]
+fn a_process_that_may_not_be_looked_into_keeps_its_descriptors_to_itself() {
+    let project = Project::new();
+    let script = r#"
+import ctypes, os, subprocess, sys, time
+libc = ctypes.CDLL(None)
+entries = ("maps", "fdinfo", "fdinfo/0", "task/%d/fdinfo", "task/%d/fdinfo/0", "fd", "map_files")
+def tried(process):
+    for entry in entries:
+        path = "/proc/%d/" % process + (entry % process if "%" in entry else entry)
+        for look in (lambda: os.listdir(path) if entry[-1] != "0" else None, lambda: open(path).read(1) if entry[-1] in "0s" else None):
+            try:
+                if look() is not None: yield entry
+            except OSError as error: pass
+def run(child):
+    reader, writer = os.pipe()
+    there = subprocess.Popen(["python3", "-c", child, str(writer)], pass_fds=[writer])
+    os.read(reader, 1)
+    print(sorted(set(tried(there.pid))))
+    there.kill()
+ready = "import ctypes, os, sys, time; ctypes.CDLL(None).prctl(4, %d, 0, 0, 0); os.write(int(sys.argv[1]), b'x'); time.sleep(60)"
+run(ready % 1)
+run(ready % 0)
+print(sorted(set(tried(1))))
+libc.prctl(4, 0, 0, 0, 0)
+print(sorted(set(tried(os.getpid())) - {"fd", "map_files"}))
+"#;
+    let native = {
+        let mut command = as_user("python3");
+        command.args(["-c", script]).current_dir(project.path());
+        outcome(command).exits(0)
+    };
+    let lines = |run: &Outcome| run.out.lines().map(str::to_owned).collect::<Vec<_>>();
+    let run = python(&project, script).exits(0);
+    let (native, inside) = (lines(&native), lines(&run));
+    assert!(native[0].contains("'fdinfo/0'") && native[0].contains("'maps'"), "{native:?}");
+    assert_eq!(inside, [native[0].as_str(), "[]", "[]", native[3].as_str()], "native: {native:?}; {run:?}");
 }
