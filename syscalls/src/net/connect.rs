@@ -27,7 +27,7 @@ crate::syscalls! {
     /// Connects a socket to an address. One that is out of reach is named at the end of the run.
     /// Fails with `EACCES`, while sockets in grants are judged, for a socket file that was neither granted nor bound by the sandbox.
     /// Limit: then a connection that has to wait cannot be interrupted by a signal (but its task can be killed), `SO_PEERCRED` at the other end shows the sentry, and `getpeername` of a socket file tells a path of the sentry.
-    /// Limit: then it fails with `EAGAIN` when 48 calls that the sentry makes for others wait already.
+    /// Limit: then it fails with `EAGAIN` when 48 calls that the sentry makes for others wait already, or the sentry may have no more threads.
     /// Limit: then a socket file counts as the sandbox's own if it was born after its start, also when a program outside bound it.
     connect(socket: Fd, address: UserPtr, length: SockLen) Network Default Observe(connect_seen) {
         PathCalls => Emulate(connect),
