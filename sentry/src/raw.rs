@@ -29,11 +29,20 @@ pub fn take_descriptor(pidfd: &OwnedFd, fd: i32) -> Result<OwnedFd, Errno> {
     descriptor(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) })
 }
 
-/// The soft limit of another thread's files, prlimit(2) with `RLIMIT_FSIZE`.
+/// The soft limit of the size of another thread's files, prlimit(2) with `RLIMIT_FSIZE`.
 pub fn file_size_limit(tid: i32) -> Result<u64, Errno> {
+    limit(tid, libc::RLIMIT_FSIZE)
+}
+
+/// The soft limit of the numbers of another thread's descriptors, `RLIMIT_NOFILE`.
+pub fn descriptor_limit(tid: i32) -> Result<u64, Errno> {
+    limit(tid, libc::RLIMIT_NOFILE)
+}
+
+fn limit(tid: i32, resource: libc::__rlimit_resource_t) -> Result<u64, Errno> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: nothing is set, and the kernel fills in the structure.
-    Errno::result(unsafe { libc::prlimit(tid, libc::RLIMIT_FSIZE, std::ptr::null(), &raw mut limit) })?;
+    Errno::result(unsafe { libc::prlimit(tid, resource, std::ptr::null(), &raw mut limit) })?;
     Ok(limit.rlim_cur)
 }
 

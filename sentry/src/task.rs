@@ -8,9 +8,11 @@ use std::cell::Cell;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::readlinkat;
+use nix::fcntl::{AtFlags, readlinkat};
 use nix::libc;
+use nix::sys::stat::fstatat;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
 use shim::sys;
@@ -27,7 +29,7 @@ use crate::supervise::Shared;
 pub struct Task<'a, P> {
     notification: Notification,
     shared: &'a Shared<P>,
-    lead: Option<&'a dyn Fn()>,
+    lead: Option<&'a dyn Fn() -> bool>,
     /// Whether the caller was still there after the last read.
     confirmed: Cell<bool>,
 }
@@ -39,8 +41,8 @@ impl<'a, P: Platform> Task<'a, P> {
     }
 
     /// The same, answered by the thread that leads: `hand_over` is called before something that may sleep, perhaps more
-    /// than once.
-    pub fn led(self, hand_over: &'a dyn Fn()) -> Self {
+    /// than once, and says whether another thread leads now.
+    pub fn led(self, hand_over: &'a dyn Fn() -> bool) -> Self {
         Self { lead: Some(hand_over), ..self }
     }
 
@@ -70,12 +72,32 @@ impl<'a, P: Platform> Task<'a, P> {
         u32::from_str_radix(last, radix).map_err(|_| Errno::ESRCH)
     }
 
+    /// Whose name is for the task to choose, in any bytes, and which is long when the task has many groups.
     fn status(&self) -> Result<String, Errno> {
         let file = self.open_proc(format_args!("status"), libc::O_RDONLY)?;
         let mut text = vec![0; 4096];
-        let length = nix::unistd::read(&file, &mut text)?;
+        let mut length = 0;
+        loop {
+            length += nix::unistd::read(&file, &mut text[length..])?;
+            // The kernel gives all there is at once, or as much as fits.
+            if length < text.len() {
+                break;
+            }
+            text.resize(2 * length, 0);
+        }
         text.truncate(length);
-        String::from_utf8(text).map_err(|_| Errno::EILSEQ)
+        Ok(String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    }
+
+    /// How many of the task's descriptors have numbers below `limit`.
+    fn descriptors_below(&self, limit: u64) -> Result<u64, Errno> {
+        let entries = self.open_proc(format_args!("fd"), libc::O_RDONLY | libc::O_DIRECTORY)?;
+        let mut count = 0;
+        for entry in Dir::from_fd(entries)?.iter() {
+            let number = entry?.file_name().to_str().ok().and_then(|name| name.parse::<u64>().ok());
+            count += u64::from(number.is_some_and(|number| number < limit));
+        }
+        Ok(count)
     }
 }
 
@@ -171,16 +193,27 @@ impl<P: Platform> Guest for Task<'_, P> {
         Ok(limit)
     }
 
+    fn has_free_descriptor(&self) -> bool {
+        let tid = self.notification.tid;
+        let Ok(limit) = crate::raw::descriptor_limit(tid) else { return true };
+        let Ok(entry) = Entry::new(format_args!("{tid}/fd")) else { return true };
+        // The size of this directory is the number of descriptors (Linux 6.2; before, this finds room always).
+        let stat = entry.name().and_then(|name| fstatat(&self.shared.proc, name, AtFlags::empty()));
+        match stat.map(|stat| stat.st_size.cast_unsigned()) {
+            // Numbers above a limit that was lowered do not fill what is below it.
+            Ok(count) if count >= limit => self.descriptors_below(limit).is_ok_and(|count| count < limit),
+            _ => true,
+        }
+    }
+
     fn signal_too_large(&self) {
         if self.still_pending().is_ok() {
             crate::raw::signal_thread(self.notification.tid, libc::SIGXFSZ);
         }
     }
 
-    fn may_wait(&self) {
-        if let Some(hand_over) = self.lead {
-            hand_over();
-        }
+    fn may_wait(&self) -> bool {
+        self.lead.is_none_or(|hand_over| hand_over())
     }
 
     fn duplicate(&self, fd: Fd) -> Result<OwnedFd, Errno> {

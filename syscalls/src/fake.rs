@@ -45,6 +45,8 @@ pub(crate) struct FakeGuest {
     pub owner: Owner,
     /// Its limit on the size of files.
     pub largest_file: u64,
+    /// It may have no more descriptors.
+    pub full: bool,
     /// It was killed when its memory had been looked at.
     pub gone: bool,
 }
@@ -62,6 +64,7 @@ impl Default for FakeGuest {
             decisions: RefCell::default(),
             owner: Owner::default(),
             largest_file: u64::MAX,
+            full: false,
             gone: false,
         }
     }
@@ -193,6 +196,10 @@ impl Guest for FakeGuest {
 
     fn largest_file(&self) -> Result<u64, Errno> {
         Ok(self.largest_file)
+    }
+
+    fn has_free_descriptor(&self) -> bool {
+        !self.full
     }
 
     fn signal_too_large(&self) {

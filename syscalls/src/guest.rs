@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use crate::args::{DirFd, Fd, PathPtr, Size, UserPtr};
@@ -103,8 +103,17 @@ pub trait Guest {
     /// Sends the task `SIGXFSZ`, as the kernel does when that limit is exceeded.
     fn signal_too_large(&self);
 
-    /// Called before something that may sleep for long: others must be answered meanwhile.
-    fn may_wait(&self) {}
+    /// Whether the task may have one more descriptor, as far as can be told before it gets one. A call with effects asks
+    /// first, as the kernel reserves the number first.
+    fn has_free_descriptor(&self) -> bool {
+        true
+    }
+
+    /// Called before something that may sleep for long: others must be answered meanwhile. False if nobody can be had who
+    /// would: then nothing may be done that waits for another program, which may need an answer first.
+    fn may_wait(&self) -> bool {
+        true
+    }
 
     /// What the kernel says about where a descriptor of the *supervisor* lies: a path in the view, with ` (deleted)` behind
     /// it when that name is gone, or something like `pipe:[7]`.
@@ -113,9 +122,13 @@ pub trait Guest {
     /// The path of an `O_PATH` or ordinary descriptor of the *supervisor*, as the view names it. `ENOENT` without a name.
     fn path_of(&self, file: &OwnedFd) -> Result<std::path::PathBuf, Errno> {
         let label = self.label_of(file)?;
-        // A file without a name any more is named by what it was, which must not be taken for a path.
+        // A file without a name any more is named by what it was, which must not be taken for a path. Of a directory the
+        // kernel tells whether it is so or its name only ends like that; a file may have other names.
         if label.as_encoded_bytes().ends_with(DELETED) {
-            return Err(Errno::ENOENT);
+            let stat = fstat(file)?;
+            if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFDIR || stat.st_nlink == 0 {
+                return Err(Errno::ENOENT);
+            }
         }
         Ok(label.into())
     }

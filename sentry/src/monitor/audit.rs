@@ -3,11 +3,13 @@
 //! What a line says comes from the supervisor. Paths are the guest's to choose, so they are escaped by the encoder, and no
 //! name can end a line or begin one. Lines are numbered: a missing one shows.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::libc;
 use serde::Serialize;
 use shim::failure::Failure;
 use shim::message::ToMonitor;
@@ -51,9 +53,19 @@ pub struct Log {
 impl Log {
     /// Makes or empties the log at `path`.
     pub fn create(path: &Path) -> Result<Self, Failure> {
-        let file = File::create(path).map_err(|error| {
-            let errno = Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO));
-            Failure::new(format!("write the audit log {}", path.display()), errno).remedy("choose another --audit FILE")
+        // Whoever reads a FIFO or a terminal may stop to, and the sandbox would stop with it: so could what is inside.
+        let open = || {
+            let file = OpenOptions::new().write(true).create(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+            if !file.metadata()?.is_file() {
+                return Err(std::io::Error::from_raw_os_error(libc::EINVAL));
+            }
+            file.set_len(0)?;
+            Ok(file)
+        };
+        let file = open().map_err(|error: std::io::Error| {
+            let errno = Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
+            let remedy = "choose another --audit FILE: a regular one, which never lets the sandbox wait";
+            Failure::new(format!("write the audit log {}", path.display()), errno).remedy(remedy)
         })?;
         Ok(Self { file: BufWriter::new(file), name: path.display().to_string(), lines: 0, failed: None })
     }
@@ -96,7 +108,7 @@ impl Log {
         match self.failed.take().map_or(flushed, Err) {
             Ok(()) => Ok(()),
             Err(error) => {
-                let errno = Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO));
+                let errno = Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
                 Err(Failure::new(format!("write the whole audit log {}", self.name), errno)
                     .remedy("the program ran; what it did is not all on record"))
             }
@@ -108,6 +120,21 @@ impl Log {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_is_a_regular_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (fifo, file) = (dir.path().join("fifo"), dir.path().join("log"));
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        assert!(Log::create(&fifo).is_err(), "without a reader");
+        let _reader = OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
+        let message = Log::create(&fifo).unwrap_err().to_string();
+        assert!(message.contains("a regular one"), "{message}");
+        assert!(Log::create(Path::new("/dev/null")).is_err());
+        std::fs::write(&file, "old").unwrap();
+        Log::create(&file).unwrap().finish().unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"");
+    }
 
     #[test]
     fn no_name_forges_a_line() {

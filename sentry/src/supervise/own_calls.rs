@@ -36,6 +36,7 @@ pub const ALWAYS: &[&str] = &[
     "pidfd_open",
     "poll",
     "ppoll",
+    "prlimit64",
     "process_vm_readv",
     "process_vm_writev",
     "read",
@@ -70,7 +71,7 @@ pub const ALWAYS: &[&str] = &[
 /// Needed when names are protected: the calls that make and move names are done by the supervisor.
 /// The C library turns a `renameat2` without flags into a `renameat`.
 pub const FOR_NAMES: &[&str] =
-    &["bind", "linkat", "mkdirat", "mknodat", "renameat", "renameat2", "symlinkat", "unlinkat"];
+    &["bind", "fchownat", "linkat", "mkdirat", "mknodat", "renameat", "renameat2", "symlinkat", "unlinkat"];
 
 /// Needed when there are copy-on-write directories: a directory that is moved by us looks like the old one.
 pub const FOR_COPIES: &[&str] = &["fchmod", "fgetxattr", "flistxattr", "fsetxattr", "utimensat"];
@@ -81,7 +82,6 @@ pub const FOR_PATHS: &[&str] = &[
     "fchmodat",
     "fchmodat2",
     "fchown",
-    "fchownat",
     "fgetxattr",
     "fremovexattr",
     "fsetxattr",
@@ -94,7 +94,6 @@ pub const FOR_PATHS: &[&str] = &[
     "llistxattr",
     "lremovexattr",
     "lsetxattr",
-    "prlimit64",
     "removexattr",
     "setxattr",
     "tkill",

@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -26,8 +26,8 @@ use crate::task::Task;
 
 /// Threads at most: a call beyond that waits until one is free, and the leader never is.
 const THREADS: usize = 64;
-// Calls that wait for another program never take all of them: some are left for every other call.
-const _: () = assert!(THREADS > syscalls::waits::MOST + SPARE);
+// Calls that wait for another program, or stand in line for that, never take all of them: some are left for every other.
+const _: () = assert!(THREADS > syscalls::waits::MOST + syscalls::waits::IN_LINE + SPARE);
 /// Followers that stay for the next slow call.
 const SPARE: usize = 2;
 
@@ -70,8 +70,8 @@ impl<P: Platform> Pool<P> {
     fn serve(self: &Arc<Self>) {
         // A root, working directory and mask of its own: handlers change directory and rely on an empty mask.
         if shim::sys::unshare(libc::CLONE_FS).is_err() {
-            self.threads.fetch_sub(1, Ordering::SeqCst);
-            return;
+            // Another thread has let go of the lead already, for this one.
+            self.shared.fail();
         }
         umask(Mode::empty());
         loop {
@@ -80,14 +80,16 @@ impl<P: Platform> Pool<P> {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
             let leads = Cell::new(true);
             let hand_over = || {
-                if leads.replace(false) {
-                    self.hand_over(lead.take());
+                if leads.get() && self.somebody_follows() {
+                    leads.set(false);
+                    drop(lead.take());
                 }
+                !leads.get()
             };
             while leads.get() {
                 let Some(notification) = self.next() else { return };
                 if matches!(self.handler(notification), Some(Handler::EmulateSlow(_))) {
-                    hand_over();
+                    let _ = hand_over();
                 }
                 self.answer(notification, &Task::new(notification, &self.shared).led(&hand_over));
             }
@@ -98,13 +100,11 @@ impl<P: Platform> Pool<P> {
         }
     }
 
-    /// Lets somebody else lead. If no thread can be had the lead comes back when this thread has done its work: slower,
-    /// never stuck forever, for what a handler waits for does not depend on other calls being answered.
-    fn hand_over(self: &Arc<Self>, lead: Option<MutexGuard<()>>) {
-        if self.waiting.load(Ordering::SeqCst) == 0 && self.threads.load(Ordering::SeqCst) < THREADS {
-            let _ = self.grow();
-        }
-        drop(lead);
+    /// Whether there is a thread, perhaps a new one, that takes the lead when it is let go. If not it must be kept: the
+    /// user's limit on processes may leave us no thread but the one that leads.
+    fn somebody_follows(self: &Arc<Self>) -> bool {
+        // Only whoever leads takes from those who wait for the lead, so none of these is promised to another.
+        self.waiting.load(Ordering::SeqCst) > 0 || self.threads.load(Ordering::SeqCst) < THREADS && self.grow().is_ok()
     }
 
     /// The next call. `None`: nobody is left who could make one.
@@ -128,7 +128,7 @@ impl<P: Platform> Pool<P> {
             return respond(response);
         }
         if self.pace.is_slow() {
-            task.may_wait();
+            let _ = task.may_wait();
             return respond(response);
         }
         let start = Instant::now();

@@ -176,6 +176,20 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_may_look_deleted() {
+        let trial = Trial::new(&["d (deleted)/hidden"]);
+        fs::create_dir(trial.root.join("d (deleted)")).unwrap();
+        assert_eq!(trial.errno("mkdir", &[trial.path("d (deleted)/a"), 0o777]), DONE);
+        assert_eq!(trial.errno("mkdir", &[trial.path("d (deleted)/hidden"), 0o777]), Errno::EACCES);
+        let mut trial = Trial::new(&["hidden"]);
+        let gone = trial.root.join("gone");
+        fs::create_dir(&gone).unwrap();
+        trial.guest.files.insert(3, fs::File::open(&gone).unwrap().into());
+        fs::remove_dir(&gone).unwrap();
+        assert_eq!(trial.errno("mkdirat", &[3, trial.path("a"), 0o777]), Errno::ENOENT);
+    }
+
+    #[test]
     fn errors_are_the_kernels_own() {
         let trial = Trial::new(&["hidden"]);
         fs::create_dir(trial.root.join("d")).unwrap();

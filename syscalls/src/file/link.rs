@@ -5,9 +5,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, ResolveFlag};
 use nix::libc;
+use nix::sys::stat::fstat;
 use nix::unistd::{linkat as kernels_linkat, symlinkat as kernels_symlinkat};
 
 use super::judge::{self, Use};
+use super::reopen;
 use super::walk::{Parent, Start, names_stay};
 use crate::args::{DirFd, Fd, Flags, PathPtr};
 use crate::guest::Guest;
@@ -64,12 +66,19 @@ fn make_link(
     if flags.0 & !KNOWN != 0 {
         return Err(Errno::EINVAL);
     }
-    let source = guest.read_path(from.1)?;
-    let target = guest.read_path(to.1);
+    let (from, to) = ((from.0, guest.read_path(from.1)?), (to.0, guest.read_path(to.1)));
 
-    let _names = names_stay();
-    let source = find(guest, call, from.0, source.as_bytes(), flags)?;
-    let target = match target.and_then(|target| Parent::find(guest, to.0, target.as_bytes())) {
+    let mut names = names_stay();
+    let mut source = find(guest, call, from.0, from.1.as_bytes(), flags)?;
+    if source.is_copied_first(guest)? {
+        // Nobody may move names meanwhile; see the same in a rename.
+        drop(names);
+        source.copy_now(guest);
+        names = names_stay();
+        source = find(guest, call, from.0, from.1.as_bytes(), flags)?;
+    }
+    let _names = names;
+    let target = match to.1.and_then(|target| Parent::find(guest, to.0, target.as_bytes())) {
         // What is wrong with the first name is told before what is wrong with the second.
         Err(errno) => return Err(source.missing(guest).unwrap_or(errno)),
         found => found?,
@@ -97,6 +106,20 @@ enum Source {
 }
 
 impl Source {
+    fn is_copied_first(&self, guest: &dyn Guest) -> Result<bool, Errno> {
+        match self {
+            Self::Name(parent) => parent.is_copied_first(guest),
+            Self::Object(object) => reopen::copies_first(object, &fstat(object)?),
+        }
+    }
+
+    fn copy_now(&self, guest: &dyn Guest) {
+        match self {
+            Self::Name(parent) => parent.copy_now(guest),
+            Self::Object(object) => reopen::copy_now(guest, object),
+        }
+    }
+
     /// Why it cannot be found, if it cannot.
     fn missing(&self, guest: &dyn Guest) -> Option<Errno> {
         match self {

@@ -18,6 +18,7 @@ mod owner;
 mod relocate;
 mod remove;
 mod rename;
+mod reopen;
 mod resolve;
 mod stat;
 mod times;

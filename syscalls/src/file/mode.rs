@@ -14,6 +14,7 @@ use super::judge::{self, Use};
 use super::named::{EMPTY_PATH, NO_FOLLOW, Named};
 use super::object::kind;
 use super::open::set_id_bits;
+use super::reopen;
 use crate::args::{DirFd, Fd, Flags, Mode, PathPtr};
 use crate::guest::Guest;
 use crate::reply::{Answer, Reply};
@@ -88,6 +89,7 @@ fn set_mode(guest: &dyn Guest, named: &Named, mode: Mode) -> Answer {
 fn fchmod(guest: &dyn Guest, file: Fd, mode: Mode) -> Answer {
     let file = guest.duplicate(file)?;
     judge::object(guest, "fchmod", &file, Use::Change)?;
+    reopen::may_copy(guest, &file)?;
     kernels_fchmod(&file, permissions(mode))?;
     Ok(Reply::Return(0))
 }

@@ -8,6 +8,7 @@ use nix::fcntl::{OFlag, ResolveFlag};
 use nix::libc;
 
 use super::judge::{self, Use};
+use super::reopen;
 use super::walk::{Parent, Start, shown};
 use crate::args::{DirFd, Fd, Flags, PathPtr};
 use crate::guest::{Denial, Guest};
@@ -124,6 +125,9 @@ impl<'g> Named<'g> {
             start.object(self.guest, flags, ResolveFlag::empty()).or_else(|errno| self.missing(errno))?
         };
         judge::object(self.guest, self.call, &object, usage)?;
+        if usage == Use::Change {
+            reopen::may_copy(self.guest, &object)?;
+        }
         Ok(object)
     }
 

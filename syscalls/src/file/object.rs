@@ -8,9 +8,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
+use nix::fcntl::AtFlags;
 use nix::libc;
-use nix::sys::stat::{FileStat, SFlag, fstat, major, minor};
+use nix::sys::stat::{FileStat, SFlag, fstat, fstatat, major, minor};
 
+use super::reopen;
 use super::resolve::{is_procfs, may_look_behind};
 use super::walk::shown;
 use crate::args::Fd;
@@ -47,13 +49,18 @@ pub(crate) fn open(guest: &dyn Guest, object: &OwnedFd, flags: i32, otherwise: O
     match kind(&stat) {
         SFlag::S_IFLNK => return Err(Errno::ELOOP),
         SFlag::S_IFDIR if flags & libc::O_CREAT != 0 => return Err(Errno::EISDIR),
-        SFlag::S_IFREG | SFlag::S_IFDIR => may_be_opened(guest, object, &stat)?,
-        SFlag::S_IFIFO => {
-            if waits_for_other_end(flags) {
-                guest.may_wait();
+        SFlag::S_IFDIR => may_be_opened(guest, object, &stat)?,
+        SFlag::S_IFREG => {
+            may_be_opened(guest, object, &stat)?;
+            if flags & (libc::O_ACCMODE | libc::O_TRUNC) != libc::O_RDONLY && reopen::copies_first(object, &stat)? {
+                let _ = guest.may_wait();
             }
+            let file = reopen::file(guest, object, flags)?;
+            return Ok(Reply::Inject { file, cloexec: flags & libc::O_CLOEXEC != 0 });
+        }
+        SFlag::S_IFIFO => {
             // Programs open again after EINTR, which is also what the kernel says when it gives up a wait.
-            let _place = if waits_for_other_end(flags) { Some(waits::place().ok_or(Errno::EINTR)?) } else { None };
+            let _place = if waits_for_other_end(flags) { Some(waits::place(guest).ok_or(Errno::EINTR)?) } else { None };
             return hand_over(guest, object, flags);
         }
         SFlag::S_IFCHR => match (major(stat.st_rdev), minor(stat.st_rdev)) {
@@ -78,15 +85,33 @@ pub(crate) fn kind(stat: &FileStat) -> SFlag {
 /// Files of a process in procfs that anyone may open by their mode, and that then ask whether the one who opens may trace
 /// that process (`PTRACE_MODE_READ`, ptrace(2)): the supervisor may, whoever it is.
 const ASK_WHO_OPENS: [&[u8]; 4] = [b"maps", b"smaps", b"smaps_rollup", b"numa_maps"];
+/// Directories of a process that ask the same, and so do the files in them.
+const ASK_WHO_LISTS: [&[u8]; 3] = [b"fdinfo", b"fd", b"map_files"];
 
-/// Fails with `EACCES` for what only the supervisor's rights would open: the maps of a process that the guest may not trace.
+/// Fails with `EACCES` for what only the supervisor's rights would open: the maps and descriptors of a process that the
+/// guest may not trace. It may always look into its own.
 fn may_be_opened(guest: &dyn Guest, object: &OwnedFd, stat: &FileStat) -> Result<(), Errno> {
-    if may_look_behind(stat) || kind(stat) != SFlag::S_IFREG || !is_procfs(object)? {
+    // Directories that all may list belong to the process's user whether it may be looked into or not (proc(5)).
+    let for_all = kind(stat) == SFlag::S_IFDIR && stat.st_mode & 0o7777 == 0o555;
+    if may_look_behind(stat) && !for_all || !is_procfs(object)? {
         return Ok(());
     }
     let label = guest.label_of(object)?;
-    let name = label.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    if ASK_WHO_OPENS.contains(&name) { Err(Errno::EACCES) } else { Ok(()) }
+    let mut parts = label.as_bytes().rsplit(|byte| *byte == b'/');
+    let (last, above) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let asks = ASK_WHO_OPENS.contains(&last) || ASK_WHO_LISTS.contains(&last) || ASK_WHO_LISTS.contains(&above);
+    if !asks || belongs_to(label.as_bytes(), guest.own_ids()?.0) {
+        return Ok(());
+    }
+    // So for these the directory of the descriptors themselves tells.
+    let tells = if for_all { &fstatat(object, "../fd", AtFlags::empty())? } else { stat };
+    if may_look_behind(tells) { Ok(()) } else { Err(Errno::EACCES) }
+}
+
+/// Whether a path into procfs leads to this process: the first of its components that is a number.
+fn belongs_to(label: &[u8], process: i32) -> bool {
+    let number = |part: &[u8]| std::str::from_utf8(part).ok()?.parse::<i32>().ok();
+    label.split(|byte| *byte == b'/').find_map(number) == Some(process)
 }
 
 fn hand_over(guest: &dyn Guest, object: &OwnedFd, flags: i32) -> Answer {

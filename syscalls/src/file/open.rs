@@ -27,7 +27,7 @@ use crate::table::{Check, Op, Test};
 crate::syscalls! {
     /// Opens a file.
     /// Fails with `EPERM` when it would create one with set-id bits.
-    /// Limit: answered by the sentry, an open of a FIFO waits uninterruptibly (but can be killed) and fails with `EINTR` when 48 calls wait already; unusual devices fail with `EACCES`; `/dev/tty` is the terminal among descriptors 0 to 2; `F_GETFL` does not show `O_NOFOLLOW`; and `fs.protected_regular` and `fs.protected_fifos` are not asked.
+    /// Limit: answered by the sentry, an open of a FIFO or of a file that another process holds a lease on waits uninterruptibly (but can be killed) and fails with `EINTR` when 48 calls wait already, or the sentry may have no more threads; unusual devices fail with `EACCES`; `/dev/tty` is the terminal among descriptors 0 to 2; a file is made or emptied in vain when another thread takes the last descriptor meanwhile; `F_GETFL` does not show `O_NOFOLLOW`; and `fs.protected_regular` and `fs.protected_fifos` are not asked.
     open(path: PathPtr, flags: Flags, mode: Mode) File Judge Filter(OPEN) {
         PathCalls => Emulate(open) when OPEN_ALL,
         ProtectedNames => Emulate(open) when OPEN_JUDGED,
@@ -50,6 +50,8 @@ crate::syscalls! {
     };
 }
 
+/// `__O_TMPFILE`.
+const TEMPORARY_FLAG: i32 = libc::O_TMPFILE & !libc::O_DIRECTORY;
 const O_PATH: u64 = libc::O_PATH as u64;
 /// `VALID_OPEN_FLAGS`, without `O_LARGEFILE`, which the kernel adds.
 const KNOWN: i32 = libc::O_ACCMODE
@@ -153,7 +155,7 @@ fn judged(guest: &dyn Guest, call: &'static str, at: DirFd, path: PathPtr, flags
         return Err(Errno::EINVAL);
     }
     let rules = guest.rules();
-    let looks = flags & (libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE & !libc::O_DIRECTORY) == 0;
+    let looks = flags & (libc::O_CREAT | libc::O_TRUNC | TEMPORARY_FLAG) == 0;
     // An open that changes nothing is a look as long as it finds a file or directory: see `object::open`.
     let path = if looks && !rules.are_about_objects() && !rules.trace && rules.virtual_files.is_empty() {
         guest.glance_at_path(path)?
@@ -190,6 +192,10 @@ impl Opening {
 
     /// The same, from where the walk begins.
     pub(super) fn from(&self, guest: &dyn Guest, start: Start) -> Answer {
+        // What cannot be handed over must not be made or emptied either.
+        if self.flags & (libc::O_CREAT | libc::O_TRUNC | TEMPORARY_FLAG) != 0 && !guest.has_free_descriptor() {
+            return Err(Errno::EMFILE);
+        }
         if self.flags & libc::O_TMPFILE == libc::O_TMPFILE {
             return self.temporary(guest, &start);
         }

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use super::judge::{self, Use};
 use super::named::{EMPTY_PATH, NO_FOLLOW, Named};
+use super::reopen;
 use crate::args::{DirFd, Fd, Flags, Id, PathPtr};
 use crate::guest::Guest;
 use crate::reply::{Answer, Reply};
@@ -50,6 +51,7 @@ fn set_owner(guest: &dyn Guest, named: &Named, user: Id, group: Id) -> Answer {
 fn fchown(guest: &dyn Guest, file: Fd, user: Id, group: Id) -> Answer {
     let file = guest.duplicate(file)?;
     judge::object(guest, "fchown", &file, Use::Change)?;
+    reopen::may_copy(guest, &file)?;
     let (user, group) = guest.owner().given(user.0, group.0);
     nix::unistd::fchown(&file, Some(user.into()), Some(group.into()))?;
     Ok(Reply::Return(0))

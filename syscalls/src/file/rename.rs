@@ -65,25 +65,39 @@ fn move_name(
         return Err(Errno::EINVAL);
     }
     // What is wrong with the first path is told before what is wrong with the second, but both are copied first.
-    let source = guest.read_path(from.1)?;
-    let target = guest.read_path(to.1);
+    let (from, to) = ((from.0, guest.read_path(from.1)?), (to.0, guest.read_path(to.1)));
+    let exchange = flags.contains(RenameFlags::RENAME_EXCHANGE);
 
-    let _names = names_move();
-    let source = Parent::find(guest, from.0, source.as_bytes())?;
-    let target = Parent::find(guest, to.0, target?.as_bytes())?;
-    source.may_be_moved(guest, call)?;
-    target.may_be_replaced(guest, call)?;
-    if flags.contains(RenameFlags::RENAME_EXCHANGE) {
-        source.may_be_replaced(guest, call)?;
-        target.may_be_moved(guest, call)?;
+    let mut copied = false;
+    loop {
+        let names = names_move();
+        let source = Parent::find(guest, from.0, from.1.as_bytes())?;
+        let target = Parent::find(guest, to.0, to.1.as_ref().map_err(|errno| *errno)?.as_bytes())?;
+        source.may_be_moved(guest, call)?;
+        target.may_be_replaced(guest, call)?;
+        if exchange {
+            source.may_be_replaced(guest, call)?;
+            target.may_be_moved(guest, call)?;
+        }
+        stays_under_its_rules(guest, &source, &target)?;
+        // Others need the names meanwhile, so a file that is copied before it moves is copied now, and then all is
+        // looked at again.
+        if !copied && (source.is_copied_first(guest)? || exchange && target.is_copied_first(guest)?) {
+            drop(names);
+            copied = true;
+            source.copy_now(guest);
+            if exchange {
+                target.copy_now(guest);
+            }
+            continue;
+        }
+        let (from, to) = (source.as_given()?, target.as_given()?);
+        match kernels_renameat2(&source.dir, from.as_c_str(), &target.dir, to.as_c_str(), flags) {
+            Err(Errno::EXDEV) => relocate(guest, &source, &target, flags)?,
+            other => other?,
+        }
+        return Ok(Reply::Return(0));
     }
-    stays_under_its_rules(guest, &source, &target)?;
-    let (from, to) = (source.as_given()?, target.as_given()?);
-    match kernels_renameat2(&source.dir, from.as_c_str(), &target.dir, to.as_c_str(), flags) {
-        Err(Errno::EXDEV) => relocate(guest, &source, &target, flags)?,
-        other => other?,
-    }
-    Ok(Reply::Return(0))
 }
 
 /// A directory takes what is in it along: to where other rules would apply it cannot be moved, only copied.

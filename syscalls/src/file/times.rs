@@ -10,6 +10,7 @@ use nix::unistd::ftruncate as kernels_ftruncate;
 use super::judge::{self, Use};
 use super::named::{EMPTY_PATH, NO_FOLLOW, Named};
 use super::object::kind;
+use super::reopen;
 use crate::args::{DirFd, Fd, Flags, Offset, PathPtr, UserPtr};
 use crate::guest::Guest;
 use crate::reply::{Answer, Reply};
@@ -112,6 +113,7 @@ fn set_times(named: &Named, times: Pair) -> Answer {
 fn set_times_of_file(guest: &dyn Guest, call: &'static str, file: Fd, times: Pair) -> Answer {
     let file = guest.duplicate(file)?;
     judge::object(guest, call, &file, Use::Change)?;
+    reopen::may_copy(guest, &file)?;
     sys::set_times_of_file(file.as_fd(), times)?;
     Ok(Reply::Return(0))
 }
@@ -126,7 +128,7 @@ fn truncate(guest: &dyn Guest, path: PathPtr, length: Offset) -> Answer {
         SFlag::S_IFDIR => return Err(Errno::EISDIR),
         _ => return Err(Errno::EINVAL),
     }
-    let file: OwnedFd = guest.reopen(&object, libc::O_WRONLY)?;
+    let file: OwnedFd = reopen::file(guest, &object, libc::O_WRONLY)?;
     // The limit on our own files is not the guest's.
     if length.0.cast_unsigned() > guest.largest_file()? && length.0 > fstat(&file)?.st_size {
         guest.signal_too_large();

@@ -17,10 +17,11 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, ResolveFlag, open};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{Mode, fstat, umask};
 use nix::unistd::{chdir, fchdir};
 
 use super::judge::{self, Use};
+use super::reopen;
 use super::resolve::look;
 use crate::args::DirFd;
 use crate::guest::{Denial, Guest};
@@ -181,6 +182,25 @@ impl Parent {
     /// The object of this name, itself and not what it may link to.
     pub(crate) fn object(&self, guest: &dyn Guest, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
         look(guest, Some(self.dir.as_fd()), self.name.as_bytes(), OFlag::O_NOFOLLOW, resolve)
+    }
+
+    /// Whether the file of this name, if there is one, is so long that it should be copied before it gets another name.
+    pub(crate) fn is_copied_first(&self, guest: &dyn Guest) -> Result<bool, Errno> {
+        if !reopen::is_copy_on_write(&self.dir)? {
+            return Ok(false);
+        }
+        match self.object(guest, ResolveFlag::empty()) {
+            Ok(object) => reopen::copies_first(&object, &fstat(&object)?),
+            // The call itself tells why.
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Copies that file while others are answered, if it is still there.
+    pub(crate) fn copy_now(&self, guest: &dyn Guest) {
+        if let Ok(object) = self.object(guest, ResolveFlag::empty()) {
+            reopen::copy_now(guest, &object);
+        }
     }
 
     /// Fails where this name must not come into being.

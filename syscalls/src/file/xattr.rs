@@ -10,6 +10,7 @@ use nix::sys::stat::{SFlag, fstat};
 use super::judge::{self, Use};
 use super::named::{EMPTY_PATH, NO_FOLLOW, Named};
 use super::object::kind;
+use super::reopen;
 use super::walk::in_directory;
 use crate::args::{DirFd, Fd, Flags, PathPtr, Size, UserPtr};
 use crate::guest::Guest;
@@ -126,6 +127,9 @@ fn on<T>(guest: &dyn Guest, named: &Named, usage: Use, act: impl Fn(Bearer) -> R
         // Unlike a path, a descriptor without an open file (`O_PATH`) will not do.
         let file = guest.duplicate(fd)?;
         judge::object(guest, named.call(), &file, usage)?;
+        if usage == Use::Change {
+            reopen::may_copy(guest, &file)?;
+        }
         return act(Bearer::File(file.as_fd()));
     }
     let object = named.object(usage)?;
@@ -163,6 +167,7 @@ fn fsetxattr(guest: &dyn Guest, file: Fd, name: UserPtr, value: UserPtr, size: S
     let file = guest.duplicate(file)?;
     let setting = Setting::copy(guest, name, value, size.0, flags.0)?;
     judge::object(guest, "fsetxattr", &file, Use::Change)?;
+    reopen::may_copy(guest, &file)?;
     sys::set_attribute(Bearer::File(file.as_fd()), &setting.name, &setting.value, setting.flags)?;
     Ok(Reply::Return(0))
 }
@@ -251,6 +256,7 @@ fn fremovexattr(guest: &dyn Guest, file: Fd, name: UserPtr) -> Answer {
     let file = guest.duplicate(file)?;
     let name = attribute_name(guest, name)?;
     judge::object(guest, "fremovexattr", &file, Use::Change)?;
+    reopen::may_copy(guest, &file)?;
     sys::remove_attribute(Bearer::File(file.as_fd()), &name)?;
     Ok(Reply::Return(0))
 }

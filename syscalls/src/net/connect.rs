@@ -27,7 +27,7 @@ crate::syscalls! {
     /// Connects a socket to an address. One that is out of reach is named at the end of the run.
     /// Fails with `EACCES`, while sockets in grants are judged, for a socket file that was neither granted nor bound by the sandbox.
     /// Limit: then a connection that has to wait cannot be interrupted by a signal (but its task can be killed), `SO_PEERCRED` at the other end shows the sentry, and `getpeername` of a socket file tells a path of the sentry.
-    /// Limit: then it fails with `EAGAIN` when 48 calls that the sentry makes for others wait already.
+    /// Limit: then it fails with `EAGAIN` when 48 calls that the sentry makes for others wait already, or the sentry may have no more threads.
     /// Limit: then a socket file counts as the sandbox's own if it was born after its start, also when a program outside bound it.
     connect(socket: Fd, address: UserPtr, length: SockLen) Network Default Observe(connect_seen) {
         PathCalls => Emulate(connect),
@@ -49,8 +49,7 @@ fn connect(guest: &dyn Guest, socket: Fd, address: UserPtr, length: SockLen) -> 
         Address::Path(path) => connect_to_file(guest, &socket, path)?,
         _ => {
             tell(guest, "connect", &address);
-            guest.may_wait();
-            let _place = waits::place().ok_or(Errno::EAGAIN)?;
+            let _place = waits::place(guest).ok_or(Errno::EAGAIN)?;
             address.connect(&socket)?;
         }
     }
@@ -83,8 +82,7 @@ fn connect_to_file(guest: &dyn Guest, socket: &OwnedFd, path: &[u8]) -> Result<(
         return Err(Errno::EACCES);
     }
     // Also for a socket that does not wait now: the guest may change that while we connect.
-    guest.may_wait();
-    let _place = waits::place().ok_or(Errno::EAGAIN)?;
+    let _place = waits::place(guest).ok_or(Errno::EAGAIN)?;
     connect_to_object(guest, socket, &object)
 }
 

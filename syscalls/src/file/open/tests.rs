@@ -281,3 +281,18 @@ fn plain_flags_go_together_for_the_kernel_too() {
     let together = (libc::O_CREAT | libc::O_DIRECTORY) as u64;
     assert_eq!(trial.errno("openat", &[CWD, trial.path("x"), together, 0o644]), Errno::EINVAL);
 }
+
+#[test]
+fn who_may_have_no_more_descriptors_makes_and_empties_nothing() {
+    let mut trial = Trial::with(PathCalls);
+    trial.write("old", "text");
+    trial.guest.full = true;
+    let (wronly, rdwr) = (libc::O_WRONLY | libc::O_TRUNC, libc::O_RDWR | libc::O_TMPFILE);
+    for (path, flags) in [("new", CREATE), ("new", EXCLUSIVE), ("old", wronly as u64), (".", rdwr as u64)] {
+        assert_eq!(trial.errno("openat", &[CWD, trial.path(path), flags, 0o644]), Errno::EMFILE, "{path} {flags:o}");
+    }
+    assert!(!trial.exists("new"));
+    assert_eq!(fs::read(trial.root.join("old")).unwrap(), b"text");
+    trial.guest.full = false;
+    assert_eq!(create(&trial, "new"), DONE);
+}
