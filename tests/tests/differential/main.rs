@@ -33,7 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn differ(scripts: u32, strategy: &impl Strategy<Value = Script>, worlds: &mut Worlds) {
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
     let seed: Vec<u8> = seed.to_ne_bytes().repeat(2);
-    let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
+    // A short script is nice to have; a minute of looking for one is enough.
+    let config = Config { max_shrink_time: 60_000, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
     let mut found = BTreeMap::new();
     for _ in 0..scripts {
         let mut tree = strategy.new_tree(&mut runner).unwrap();

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
 
 use sentry_tests::script::Script;
 use sentry_tests::{Project, Sandbox, as_user, site};
@@ -64,9 +66,7 @@ impl Worlds {
             let mut options = vec!["--quiet".to_owned(), "--interpose".into(), interpose.into()];
             options.extend(["--write".to_owned(), ".".into(), "--read".into(), runner.to_owned()]);
             // Rare calls as well.
-            let policy = site().home.join(format!("surface-{}.toml", std::process::id()));
-            std::fs::write(&policy, "[process]\nsurface = \"compat\"\n").unwrap();
-            options.extend(["--policy".to_owned(), policy.display().to_string()]);
+            options.extend(["--policy".to_owned(), policy().display().to_string()]);
             if !plain {
                 for name in ["ro/d/e", "small"] {
                     std::fs::create_dir_all(project.join(name)).unwrap();
@@ -117,4 +117,14 @@ impl Worlds {
         }
         Some(told)
     }
+}
+
+/// A policy with the largest surface; written once, for tests that run at the same time start sandboxes that read it.
+fn policy() -> &'static Path {
+    static POLICY: OnceLock<PathBuf> = OnceLock::new();
+    POLICY.get_or_init(|| {
+        let path = site().script_runner.with_file_name("surface.toml");
+        std::fs::write(&path, "[process]\nsurface = \"compat\"\n").unwrap();
+        path
+    })
 }
