@@ -13,6 +13,7 @@ use nix::sys::stat::{FileStat, SFlag, fstat};
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 
 use super::object::kind;
+use super::resolve::is_own;
 use crate::guest::Guest;
 use crate::{sys, waits};
 
@@ -21,8 +22,10 @@ const LONG: i64 = 1 << 20;
 
 /// Opens a regular file. If that has to wait for somebody who holds a lease, others are answered meanwhile; `EINTR`, which
 /// the kernel says when it gives up that wait, if too many calls wait already.
-pub(super) fn file(guest: &dyn Guest, object: &OwnedFd, flags: i32) -> Result<OwnedFd, Errno> {
-    if flags & libc::O_NONBLOCK != 0 {
+pub(super) fn file(guest: &dyn Guest, object: &OwnedFd, stat: &FileStat, flags: i32) -> Result<OwnedFd, Errno> {
+    // Only the owner of a file may lease it, and privileged programs outside, which no sandbox can be. What belongs to
+    // others, as most files of the system do, is spared a call.
+    if flags & libc::O_NONBLOCK != 0 || !is_own(stat) {
         return guest.reopen(object, flags);
     }
     match guest.reopen(object, flags | libc::O_NONBLOCK) {

@@ -309,9 +309,14 @@ pub(crate) fn is_procfs(object: &OwnedFd) -> Result<bool, Errno> {
 
 /// Whether an entry of a process in procfs may be looked behind by the guest: the supervisor's own rights say nothing.
 pub(crate) fn may_look_behind(entry: &FileStat) -> bool {
+    is_own(entry)
+}
+
+/// Whether an object belongs to the guest's own user, which is the supervisor's.
+pub(crate) fn is_own(object: &FileStat) -> bool {
     // Asked once: nothing changes the supervisor's own ids, and every open comes by here.
     static OWN: OnceLock<u32> = OnceLock::new();
-    entry.st_uid == *OWN.get_or_init(|| geteuid().as_raw())
+    object.st_uid == *OWN.get_or_init(|| geteuid().as_raw())
 }
 
 /// The bytes of a link's text.

@@ -123,12 +123,13 @@ fn truncate(guest: &dyn Guest, path: PathPtr, length: Offset) -> Answer {
         return Err(Errno::EINVAL);
     }
     let object = Named::copy(guest, "truncate", DirFd::CWD, path)?.object(Use::Change)?;
-    match kind(&fstat(&object)?) {
+    let stat = fstat(&object)?;
+    match kind(&stat) {
         SFlag::S_IFREG => {}
         SFlag::S_IFDIR => return Err(Errno::EISDIR),
         _ => return Err(Errno::EINVAL),
     }
-    let file: OwnedFd = reopen::file(guest, &object, libc::O_WRONLY)?;
+    let file: OwnedFd = reopen::file(guest, &object, &stat, libc::O_WRONLY)?;
     // The limit on our own files is not the guest's.
     if length.0.cast_unsigned() > guest.largest_file()? && length.0 > fstat(&file)?.st_size {
         guest.signal_too_large();
