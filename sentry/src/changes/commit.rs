@@ -413,21 +413,24 @@ impl Commit<'_> {
     /// Forces what was done to disk, notes it, and lets go of it in the copy.
     fn flush(&mut self) {
         let mut synced = Vec::new();
-        for (_, parent) in &self.pending {
-            let Ok(stat) = fstat(parent) else { continue };
-            if !synced.contains(&stat.st_ino) {
-                synced.push(stat.st_ino);
-                let _ = fsync(parent);
+        let forced = self.pending.iter().try_for_each(|(_, parent)| {
+            let inode = fstat(parent)?.st_ino;
+            if !synced.contains(&inode) {
+                fsync(parent)?;
+                synced.push(inode);
             }
-        }
-        let noted = self.pending.iter().try_for_each(|(change, _)| self.layer.journal.done(&change.path));
+            Ok(())
+        });
+        let forced = forced.map_err(|errno: Errno| std::io::Error::from_raw_os_error(errno as i32));
+        let noted =
+            forced.and_then(|()| self.pending.iter().try_for_each(|(change, _)| self.layer.journal.done(&change.path)));
         let noted = noted.and_then(|()| self.layer.journal.sync());
         if let Err(error) = noted {
             // Without the note the copy must stay as it is: the next commit finds out what is done.
             let place = self.layer.copy_path.display();
-            self.outcome
-                .stopped
-                .get_or_insert(format!("cannot note what is done beside {place}: {error}; make room there"));
+            self.outcome.stopped.get_or_insert(format!(
+                "cannot force to disk and note beside {place} what is done: {error}; the copy is kept, commit again"
+            ));
             self.pending.clear();
             return;
         }
