@@ -690,3 +690,19 @@ fn the_whole_host_can_be_tried_on() {
     assert!(Path::new(&own).exists() && desk.project.has(&mark));
     fs::remove_file(own).unwrap();
 }
+
+#[test]
+fn what_cannot_be_looked_at_is_named_and_kept() {
+    let desk = Desk::new();
+    let deep = "for i in $(seq 25); do n=$(printf 'd%.0s' $(seq 200)); mkdir $n && cd $n || exit; done; echo 1 > f";
+    desk.run(&[], &format!("echo 1 > easy; {deep}")).exits(0);
+    for verb in [&["commit", "--dry-run"][..], &["commit"]] {
+        let said = desk.verb(verb).exits(1).out;
+        assert!(said.lines().any(|line| line.starts_with("left ") && line.contains("File name too long")), "{said}");
+    }
+    assert!(desk.project.has("easy"));
+    let again = desk.verb(&["commit"]).exits(1).out;
+    assert!(again.contains("the rest is kept") && !desk.is_empty(), "{again}");
+    desk.verb(&["discard", "--all"]).exits(0);
+    desk.host("rm -rf d*");
+}
