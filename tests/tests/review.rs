@@ -690,3 +690,71 @@ fn the_whole_host_can_be_tried_on() {
     assert!(Path::new(&own).exists() && desk.project.has(&mark));
     fs::remove_file(own).unwrap();
 }
+
+#[test]
+fn what_cannot_be_looked_at_is_named_and_kept() {
+    let desk = Desk::new();
+    let deep = "for i in $(seq 25); do n=$(printf 'd%.0s' $(seq 200)); mkdir $n && cd $n || exit 0; done";
+    desk.run(&[], &format!("echo 1 > easy; {deep}")).exits(0);
+    for verb in [&["commit", "--dry-run"][..], &["commit"]] {
+        let said = desk.verb(verb).exits(1).out;
+        assert!(said.lines().any(|line| line.starts_with("left ") && line.contains("File name too long")), "{said}");
+    }
+    assert!(desk.project.has("easy"));
+    let again = desk.verb(&["commit"]).exits(1).out;
+    assert!(again.contains("the rest is kept") && !desk.is_empty(), "{again}");
+    desk.verb(&["discard", "--all"]).exits(0);
+    desk.host("rm -rf d*");
+}
+
+#[test]
+fn another_directory_in_the_place_of_one_is_left_alone() {
+    let desk = Desk::new();
+    desk.host("mkdir -p else/proj else/sub a a.bak d/e; echo USER > else/proj/file; echo USER > else/proj/more; echo USER > else/sub/keep; touch else/sub/junk");
+    desk.host("echo 1 > a/x; echo 1 > a/y; echo 1 > a.bak/x; echo 1 > a.bak/y; echo 1 > d/e/f");
+    desk.run(&[], "mkdir proj; echo guest > proj/file; echo guest > a/x; rm a/y; rm -r d").exits(0);
+    desk.host("sleep 0.05; mv else/proj proj; mv a a.old; mv a.bak a; mv else/sub d/sub; rm d/sub/junk");
+    let before = tree(desk.project.path());
+    let commit = desk.verb(&["commit"]).exits(1);
+    for name in ["proj/file", "a/x", "a/y", "d"] {
+        let left = commit.out.lines().any(|line| line.starts_with("left ") && line.contains(&format!("/{name}: ")));
+        assert!(left, "{name}: {}", commit.out);
+    }
+    assert_eq!(tree(desk.project.path()), before, "{}", commit.out);
+    desk.verb(&["commit", "--force", "./a"]).exits(0);
+    assert_eq!(desk.host("cat a/x; ls a; cat proj/file d/sub/keep"), "guest\nx\nUSER\nUSER\n");
+}
+
+#[test]
+fn what_commits_did_themselves_is_no_conflict() {
+    let desk = Desk::new();
+    desk.host("mkdir -p d/e f; echo 1 > d/e/a; echo 1 > d/b; echo 1 > f/c");
+    desk.run(&[], "rm -r d; mkdir -p d/e new/er; for i in 1 2; do echo $i > d/e/n$i; echo $i > new/er/n$i; echo $i > f/n$i; done; chmod 750 f").exits(0);
+    desk.verb(&["commit", "d/e/n1", "new/er/n1", "f/n1"]).exits(0);
+    desk.host("sleep 0.05; echo mine > f/mine");
+    desk.verb(&["commit"]).exits(0);
+    assert_eq!(desk.host("ls d d/e new/er f"), "d:\ne\n\nd/e:\nn1\nn2\n\nf:\nc\nmine\nn1\nn2\n\nnew/er:\nn1\nn2\n");
+    assert!(desk.is_empty());
+}
+
+#[test]
+fn a_link_is_made_to_the_file_of_the_copy_only() {
+    let desk = Desk::new();
+    desk.run(&[], "echo guest > a; ln a b; ln a c").exits(0);
+    desk.verb(&["commit", "./a"]).exits(0);
+    desk.host("echo USER > a");
+    desk.verb(&["commit"]).exits(0);
+    assert_eq!(desk.host("cat a b c; test b -ef c; stat -c %h a"), "USER\nguest\nguest\n1\n");
+}
+
+#[test]
+fn a_name_that_a_commit_took_away_hides_no_later_change() {
+    let desk = Desk::new();
+    desk.host("echo 1 > a; ln a b; echo OLD > old; touch -d 2001-01-01 old");
+    desk.run(&[], "rm a; echo guest > b.new; mv b.new b").exits(0);
+    desk.verb(&["commit", "./a"]).exits(0);
+    desk.host("sleep 0.05; cp -p old b");
+    let commit = desk.verb(&["commit"]).exits(1).out;
+    assert!(commit.contains("/b: it changed on the host"), "{commit}");
+    assert_eq!(desk.project.read("b"), "OLD\n");
+}

@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat2};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fstat, futimens, mkdirat, mknodat, utimensat};
@@ -60,6 +60,8 @@ impl Layer {
             unready: Vec::new(),
             pending: Vec::new(),
             failed: Vec::new(),
+            placed: HashSet::new(),
+            touched: Vec::new(),
             layer: self,
         };
         if let Err(error) = commit.layer.journal.begin() {
@@ -113,6 +115,10 @@ struct Commit<'a> {
     pending: Vec<(Change, OwnedFd)>,
     /// Directories that could not be made.
     failed: Vec<PathBuf>,
+    /// Files with several names that this commit brought to the host.
+    placed: HashSet<(u64, u64)>,
+    /// Inodes of the host that have another number of names by the change that is being made.
+    touched: Vec<OwnedFd>,
 }
 
 /// How one change fared.
@@ -204,10 +210,55 @@ impl Commit<'_> {
         if !self.force && moved_on(&now) && !(change.after.is_none() && now.is_none()) {
             return Ok(Step::Conflict("it changed on the host just now".to_owned()));
         }
+        if let Some(reason) = self.stand_on(change.path.parent().unwrap_or(Path::new("")))? {
+            return Ok(Step::Conflict(reason));
+        }
         let rights = Rights::in_directory(&parent)?;
         let step = self.apply_in(change, now, &parent, &name);
         rights.give_back(&parent);
+        self.settle();
         step.map(|later| if later { Step::Later } else { Step::Done(parent) })
+    }
+
+    /// Notes that the host's directory at `path` is about to be changed by us; or why it may not be.
+    fn stand_on(&mut self, path: &Path) -> Result<Option<String>, Errno> {
+        if path.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        let identity = self.layer.host.look(path)?.ok_or(Errno::ENOENT)?.identity;
+        if self.layer.journal.known(path) == Some(identity) {
+            return Ok(None);
+        }
+        match self.layer.is_another_ground(path) {
+            // Forced once is not right for ever: it is not noted.
+            Some(reason) => Ok(Some(reason).filter(|_| !self.force)),
+            None => self.know(path, identity).map(|()| None),
+        }
+    }
+
+    fn know(&mut self, path: &Path, identity: (u64, u64)) -> Result<(), Errno> {
+        self.layer.journal.know(path, identity).map_err(|_| Errno::EIO)
+    }
+
+    /// Notes that the inode at `path` gets another number of names by us, unless somebody else changed it before.
+    fn touch(&mut self, path: &Path, object: &Object) -> Result<(), Errno> {
+        if self.layer.changed_since(path, object) {
+            return Ok(());
+        }
+        self.layer.journal.touch(object.identity).map_err(|_| Errno::EIO)?;
+        if let Some(open) = self.layer.host.find(path)? {
+            self.touched.push(open);
+        }
+        Ok(())
+    }
+
+    /// Notes what ctimes we gave. Without that note another commit looks at the content's time only.
+    fn settle(&mut self) {
+        for open in self.touched.drain(..) {
+            let Ok(stat) = fstat(&open) else { continue };
+            let object = Object::new(&stat);
+            let _ = self.layer.journal.settle(object.identity, object.changed);
+        }
     }
 
     /// Does it; `true`: a directory that is to be finished later.
@@ -223,7 +274,7 @@ impl Commit<'_> {
             match now {
                 None => {}
                 Some(now) if now.is_directory() => self.delete_directory(path, parent, name)?,
-                Some(now) => self.unlink(&now, parent, name)?,
+                Some(now) => self.unlink(path, &now, parent, name)?,
             }
             return Ok(false);
         };
@@ -232,7 +283,7 @@ impl Commit<'_> {
                 Some(now) if now.is_directory() => {}
                 now => {
                     if let Some(now) = now {
-                        self.unlink(&now, parent, name)?;
+                        self.unlink(path, &now, parent, name)?;
                     }
                     mkdirat(parent, name.as_c_str(), Mode::from_bits_truncate(0o700))?;
                     if let Some((uid, gid)) = self.owner {
@@ -244,6 +295,9 @@ impl Commit<'_> {
                             AtFlags::AT_SYMLINK_NOFOLLOW,
                         )?;
                     }
+                    if let Some(made) = self.layer.host.look(path)? {
+                        self.know(path, made.identity)?;
+                    }
                 }
             }
             return Ok(true);
@@ -254,7 +308,7 @@ impl Commit<'_> {
                 if now.is_directory() {
                     unlinkat(parent, name.as_c_str(), UnlinkatFlags::RemoveDir)?;
                 } else if now.links > 1 {
-                    self.layer.journal.touch(now.identity).map_err(|_| Errno::EIO)?;
+                    self.touch(path, now)?;
                 }
             }
             let exclusive = if now.is_none() { RenameFlags::RENAME_NOREPLACE } else { RenameFlags::empty() };
@@ -270,6 +324,7 @@ impl Commit<'_> {
         placed?;
         if after.kind == Type::File && after.links > 1 {
             self.links.entry(after.identity).or_insert_with(|| path.clone());
+            self.placed.extend(self.layer.host.look(path)?.map(|placed| placed.identity));
         }
         Ok(false)
     }
@@ -281,7 +336,11 @@ impl Commit<'_> {
             Type::File => {
                 let first = (after.links > 1).then(|| self.links.get(&after.identity)).flatten().cloned();
                 if let Some(first) = first.filter(|first| first != path) {
-                    return self.stage_link(&first, parent);
+                    if self.is_same_file(&first, path, after)? {
+                        return self.stage_link(&first, parent);
+                    }
+                    // Somebody changed or replaced it: the other names go with the one that comes now.
+                    self.links.insert(after.identity, path.to_owned());
                 }
                 let from = self.layer.copy.read(path)?;
                 let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -335,17 +394,30 @@ impl Commit<'_> {
         fchownat(parent, self.temporary.as_str(), uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)
     }
 
+    /// Whether the host's file at `first` is what the copy has at `path`, so that it may get that name as well.
+    fn is_same_file(&self, first: &Path, path: &Path, after: &Object) -> Result<bool, Errno> {
+        let Some(object) = self.layer.host.look(first)? else { return Ok(false) };
+        if object.kind != Type::File || object.size != after.size || object.mode != after.harmless_mode() {
+            return Ok(false);
+        }
+        if self.placed.contains(&object.identity) && object.modified == after.modified {
+            return Ok(true);
+        }
+        let Ok(there) = self.layer.host.read(first) else { return Ok(false) };
+        super::copy::same_content(&there, &self.layer.copy.read(path)?)
+    }
+
     /// Another name for a file that is on the host already.
     fn stage_link(&mut self, first: &Path, parent: &OwnedFd) -> Result<(), Errno> {
         let (directory, name) = self.layer.host.parent(first)?;
         let object = self.layer.host.look(first)?.filter(|object| object.kind == Type::File).ok_or(Errno::ENOENT)?;
-        self.layer.journal.touch(object.identity).map_err(|_| Errno::EIO)?;
+        self.touch(first, &object)?;
         linkat(&directory, name.as_c_str(), parent, self.temporary.as_str(), LinkatFlags::empty())
     }
 
-    fn unlink(&mut self, now: &Object, parent: &OwnedFd, name: &std::ffi::CString) -> Result<(), Errno> {
+    fn unlink(&mut self, path: &Path, now: &Object, parent: &OwnedFd, name: &std::ffi::CString) -> Result<(), Errno> {
         if now.links > 1 {
-            self.layer.journal.touch(now.identity).map_err(|_| Errno::EIO)?;
+            self.touch(path, now)?;
         }
         unlinkat(parent, name.as_c_str(), UnlinkatFlags::NoRemoveDir)
     }
@@ -353,6 +425,8 @@ impl Commit<'_> {
     /// Deletes a directory from its leaves. What changed since it was judged makes the kernel refuse (`ENOTEMPTY`).
     fn delete_directory(&mut self, path: &Path, parent: &OwnedFd, name: &std::ffi::CString) -> Result<(), Errno> {
         let directory = self.layer.host.list(path)?;
+        let stat = fstat(&directory)?;
+        self.know(path, (stat.st_dev, stat.st_ino))?;
         let rights = Rights::in_directory(&directory)?;
         let emptied = self.empty(path, &directory);
         if emptied.is_err() {
@@ -366,7 +440,11 @@ impl Commit<'_> {
         for entry in names(directory)? {
             let within = path.join(&entry);
             let Some(object) = look_in(directory, &entry)? else { continue };
-            if !self.force && !object.is_directory() && self.layer.changed_since(&within, &object) {
+            let changed = match object.is_directory() {
+                true => self.layer.is_another_to_delete(&within, &object),
+                false => self.layer.changed_since(&within, &object),
+            };
+            if !self.force && changed {
                 return Err(Errno::ENOTEMPTY);
             }
             let name = std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(entry.as_os_str()))
@@ -374,7 +452,7 @@ impl Commit<'_> {
             if object.is_directory() {
                 self.delete_directory(&within, directory, &name)?;
             } else {
-                self.unlink(&object, directory, &name)?;
+                self.unlink(&within, &object, directory, &name)?;
             }
         }
         Ok(())
@@ -384,7 +462,9 @@ impl Commit<'_> {
     fn finish_directories(&mut self) {
         while let Some(change) = self.unready.pop() {
             let Some(after) = &change.after else { continue };
+            let ground = self.stand_on(&change.path);
             let finished = (|| {
+                ground.and_then(|reason| reason.map_or(Ok(()), |_| Err(Errno::ESTALE)))?;
                 let directory = self.layer.host.list(&change.path)?;
                 let from = self.layer.copy.list(&change.path)?;
                 match super::copy::copy_attributes(from.as_fd(), directory.as_fd(), self.owner.is_none()) {
@@ -413,21 +493,24 @@ impl Commit<'_> {
     /// Forces what was done to disk, notes it, and lets go of it in the copy.
     fn flush(&mut self) {
         let mut synced = Vec::new();
-        for (_, parent) in &self.pending {
-            let Ok(stat) = fstat(parent) else { continue };
-            if !synced.contains(&stat.st_ino) {
-                synced.push(stat.st_ino);
-                let _ = fsync(parent);
+        let forced = self.pending.iter().try_for_each(|(_, parent)| {
+            let inode = fstat(parent)?.st_ino;
+            if !synced.contains(&inode) {
+                fsync(parent)?;
+                synced.push(inode);
             }
-        }
-        let noted = self.pending.iter().try_for_each(|(change, _)| self.layer.journal.done(&change.path));
+            Ok(())
+        });
+        let forced = forced.map_err(|errno: Errno| std::io::Error::from_raw_os_error(errno as i32));
+        let noted =
+            forced.and_then(|()| self.pending.iter().try_for_each(|(change, _)| self.layer.journal.done(&change.path)));
         let noted = noted.and_then(|()| self.layer.journal.sync());
         if let Err(error) = noted {
             // Without the note the copy must stay as it is: the next commit finds out what is done.
             let place = self.layer.copy_path.display();
-            self.outcome
-                .stopped
-                .get_or_insert(format!("cannot note what is done beside {place}: {error}; make room there"));
+            self.outcome.stopped.get_or_insert(format!(
+                "cannot force to disk and note beside {place} what is done: {error}; the copy is kept, commit again"
+            ));
             self.pending.clear();
             return;
         }

@@ -1,8 +1,9 @@
 //! What may be taken over: each change against what stands on the host now.
 
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use hashbrown::HashMap;
 use nix::errno::Errno;
 
 use super::layer::Layer;
@@ -30,10 +31,17 @@ impl Layer {
             let file = |object: &Option<Object>| object.as_ref().is_some_and(|object| !object.is_directory());
             file(&change.before) && !self.was_copied_up(&change.path) || change.within > 0
         });
+        let mut grounds: HashMap<PathBuf, Option<String>> = HashMap::new();
         let judged = changes.into_iter().map(|change| {
-            let verdict = match self.verdict(&change, may_be_renamed) {
-                Verdict::Conflict(_) if force => Verdict::Apply,
-                verdict => verdict,
+            let parent = change.path.parent().unwrap_or(Path::new(""));
+            let ground = match grounds.get(parent) {
+                Some(ground) => ground.clone(),
+                None => grounds.entry(parent.to_owned()).or_insert(self.is_another_ground(parent)).clone(),
+            };
+            let verdict = match (self.verdict(&change, may_be_renamed), ground) {
+                (Verdict::Apply | Verdict::Conflict(_), _) if force => Verdict::Apply,
+                (Verdict::Apply, Some(reason)) => Verdict::Conflict(reason),
+                (verdict, _) => verdict,
             };
             (change, verdict)
         });
@@ -87,15 +95,12 @@ impl Layer {
             return false;
         }
         let open = self.copy.list(path).or_else(|_| self.copy.read(path));
-        open.is_ok_and(|open| crate::raw::attribute(open.as_fd(), c"user.overlay.origin").is_some())
+        open.is_ok_and(|open| crate::raw::attribute(open.as_fd(), super::identity::ORIGIN).is_some())
     }
 
     /// What changed or came to be in a directory that is to be deleted.
     fn changed_within(&self, path: &Path, object: &Object) -> Option<String> {
         let shown = |path: &Path| crate::report::escape(&self.host_path.join(path).to_string_lossy());
-        if self.changed_since(path, object) {
-            return Some("it changed on the host meanwhile".to_owned());
-        }
         let mut queue = vec![path.to_owned()];
         while let Some(path) = queue.pop() {
             let listed = self.host.list(&path).and_then(|open| Ok((names(&open)?, open)));
@@ -107,7 +112,11 @@ impl Layer {
             for name in names {
                 let path = path.join(&name);
                 let Ok(Some(object)) = look_in(&open, &name) else { continue };
-                if self.changed_since(&path, &object) {
+                let changed = match object.is_directory() {
+                    true => self.is_another_to_delete(&path, &object),
+                    false => self.changed_since(&path, &object),
+                };
+                if changed {
                     return Some(format!("{} changed or appeared on the host meanwhile", shown(&path)));
                 }
                 if object.is_directory() {
@@ -115,6 +124,7 @@ impl Layer {
                 }
             }
         }
-        None
+        // Last, for what came in tells more.
+        self.is_another_to_delete(path, object).then(|| "it changed on the host meanwhile".to_owned())
     }
 }

@@ -91,8 +91,11 @@ impl Layer {
     /// Whether the host's object at `path` is not what it was when the run began.
     pub fn changed_since(&self, path: &Path, now: &Object) -> bool {
         // An inode that lost its last name may be a directory by now.
-        if !now.is_directory() && self.journal.is_touched(now.identity) {
-            return now.modified > self.started;
+        if !now.is_directory()
+            && let Some(touched) = self.journal.touched(now.identity)
+        {
+            // A commit that was killed before it could look at the ctime leaves the content's time only.
+            return touched.map_or(now.modified > self.started, |changed| now.changed != changed);
         }
         if let Some(baseline) = &self.baseline {
             let Some(entry) = baseline.get(path) else { return true };

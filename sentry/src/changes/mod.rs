@@ -8,6 +8,7 @@ pub mod baseline;
 pub mod commit;
 pub mod copy;
 pub mod diff;
+pub mod identity;
 pub mod journal;
 pub mod judge;
 pub mod layer;

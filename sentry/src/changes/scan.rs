@@ -16,7 +16,7 @@ use super::layer::Layer;
 use super::root::{count, look_in, names, real_mode};
 use super::{Change, Kind, Object, Review, Type};
 
-const OPAQUE: &std::ffi::CStr = c"user.overlay.opaque";
+pub(super) const OPAQUE: &std::ffi::CStr = c"user.overlay.opaque";
 const WHITEOUT: &std::ffi::CStr = c"user.overlay.whiteout";
 
 /// A directory yet to be looked through.

@@ -64,12 +64,18 @@ impl Commit {
             writeln!(out, "left     {}", escape(problem))?;
             code = 1;
         }
+        for problem in problems(&opened) {
+            writeln!(out, "left     {}", escape(problem))?;
+            code = 1;
+        }
         // What is on the host needs no copy any more.
         let left = opened.layers.iter().map(Layer::review);
         if opened.closed.is_empty() && left.into_iter().all(|left| left.changes.is_empty() && left.problems.is_empty())
         {
             record::remove(&opened.place)?;
-        } else if code != 0 {
+        } else if code == 0 {
+            writeln!(out, "the rest is kept: sentry diff {} shows it", options.id)?;
+        } else {
             writeln!(
                 out,
                 "the rest is kept: sentry diff {0} shows it, sentry commit --force {0} takes it over as well",
@@ -145,6 +151,11 @@ fn choose(layer: &Layer, review: &Review, wanted: &[PathBuf], met: &mut [bool]) 
     Ok(chosen)
 }
 
+/// What could not be looked at when the changes were found: nobody knows what a commit misses there.
+fn problems(opened: &Opened) -> impl Iterator<Item = &str> {
+    opened.reviews.iter().flat_map(|review| &review.problems).map(String::as_str)
+}
+
 fn tell_plan(opened: &Opened, judged: &[Vec<(Change, Verdict)>], out: &mut dyn Write) -> anyhow::Result<u8> {
     let mut code = 0;
     for (layer, judged) in opened.layers.iter().zip(judged) {
@@ -162,6 +173,10 @@ fn tell_plan(opened: &Opened, judged: &[Vec<(Change, Verdict)>], out: &mut dyn W
         }
     }
     for problem in &opened.closed {
+        writeln!(out, "left     {}", escape(problem))?;
+        code = 1;
+    }
+    for problem in problems(opened) {
         writeln!(out, "left     {}", escape(problem))?;
         code = 1;
     }
