@@ -22,7 +22,7 @@ Nothing is lost when a commit is interrupted: run it again. Set-id bits are neve
 
 Examples:
   sentry commit                all changes of the newest run that has any
-  sentry commit 3f src docs    of the run 3f..., those in two directories
+  sentry commit 3f9c src docs  of the run 3f9c..., those in two directories
   sentry commit --dry-run      only say what would be done";
 
 /// Take the changes of a run over to the host
@@ -81,6 +81,13 @@ impl Commit {
 
     /// The first word is a run if one is called so.
     fn split(&self) -> anyhow::Result<(Option<String>, Vec<PathBuf>)> {
+        if self.words.iter().any(|word| word.as_os_str().is_empty()) {
+            return Err(Error::new(
+                "'' names neither a run nor a file",
+                "leave it out, or write . for all beneath here",
+            )
+            .into());
+        }
         let first = self.words.first().and_then(|word| word.to_str()).filter(|word| kept::is_prefix(word));
         if let Some(first) = first {
             let runs = kept::runs()?;

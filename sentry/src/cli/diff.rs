@@ -9,7 +9,7 @@ use crate::changes::diff::{Style, counts, write};
 use crate::report::escape;
 
 const AFTER: &str = "\
-Without ID it is about the newest run that has changes. ID may be cut short as long as it is clear.
+Without ID it is about the newest run that has changes. ID may be cut short to 4 digits or more.
 Deletions come first.";
 
 /// Show what a run changed in its copies

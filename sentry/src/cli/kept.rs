@@ -7,6 +7,7 @@ use crate::changes::layer::Layer;
 use crate::changes::record::{self, Kept, LOCK, Lock, Record, State};
 use crate::changes::{Moment, Review};
 use crate::policy::Error;
+use crate::report::escape;
 
 /// All kept runs, newest first.
 pub(super) fn runs() -> anyhow::Result<Vec<Kept>> {
@@ -14,13 +15,18 @@ pub(super) fn runs() -> anyhow::Result<Vec<Kept>> {
     Ok(record::all(record::base(Some(&facts.home)).as_deref()).0)
 }
 
-/// Whether `text` can be the beginning of a run's name.
+/// Whether `text` can be the beginning of a run's name. Fewer digits are too easily another word, or a slip.
 pub(super) fn is_prefix(text: &str) -> bool {
-    (1..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    (4..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 /// The run whose name begins with `prefix`.
 pub(super) fn named(mut runs: Vec<Kept>, prefix: &str) -> anyhow::Result<Kept> {
+    if !is_prefix(prefix) {
+        let message =
+            format!("'{}' names no run: a name is 8 hexadecimal digits, or at least the first 4", escape(prefix));
+        return Err(Error::new(message, "sentry ps lists them").into());
+    }
     runs.retain(|run| run.place.is_some());
     let fits: Vec<usize> = (0..runs.len()).filter(|&index| runs[index].record.id.starts_with(prefix)).collect();
     match fits.as_slice() {
