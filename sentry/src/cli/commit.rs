@@ -11,6 +11,7 @@ use crate::changes::commit::{Options, Outcome};
 use crate::changes::diff::line;
 use crate::changes::judge::Verdict;
 use crate::changes::layer::Layer;
+use crate::changes::record::Sharing;
 use crate::changes::{Change, Object, Review, record};
 use crate::policy::Error;
 use crate::policy::path::{absolute, shown};
@@ -21,7 +22,7 @@ A file that changed on the host since the run began is left alone and named; the
 Nothing is lost when a commit is interrupted: run it again. Set-id bits are never taken over.
 
 Examples:
-  sentry commit                all changes of the newest run that has any
+  sentry commit                all changes of the newest run that has any around or beneath here
   sentry commit 3f9c src docs  of the run 3f9c..., those in two directories
   sentry commit --dry-run      only say what would be done";
 
@@ -43,8 +44,10 @@ pub struct Commit {
 impl Commit {
     /// Does it, and writes to `out` what was done and what was left.
     pub fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+        let sharing = if self.dry_run { Sharing::Readers } else { Sharing::Alone };
+        kept::sweep()?;
         let (id, paths) = self.split()?;
-        let mut opened = kept::chosen(id.as_deref(), out)?;
+        let mut opened = kept::chosen(id.as_deref(), sharing, out)?;
         let options = Options { force: self.force, dry_run: self.dry_run, id: opened.record.id.clone() };
         let judged = judge(&opened, &paths, &options)?;
         if self.dry_run {
@@ -89,16 +92,33 @@ impl Commit {
             .into());
         }
         let first = self.words.first().and_then(|word| word.to_str()).filter(|word| kept::is_prefix(word));
-        if let Some(first) = first {
-            let runs = kept::runs()?;
-            let is_run = runs.iter().any(|run| run.record.id.starts_with(first));
-            // A file that is called like a run can be meant with ./ before it.
-            if is_run || !Path::new(first).exists() && self.words.len() == 1 {
-                return Ok((Some(first.to_owned()), self.words[1..].to_vec()));
+        let Some(first) = first else { return Ok((None, self.words.clone())) };
+        let id = || Ok((Some(first.to_owned()), self.words[1..].to_vec()));
+        let runs = kept::runs()?;
+        let meant = runs.iter().find(|run| run.record.id.starts_with(first));
+        let is_path = Path::new(first).symlink_metadata().is_ok() || meant.is_some() && changed_here(first);
+        match meant {
+            // A whole name is no accident.
+            Some(_) if record::is_id(first) || !is_path => id(),
+            Some(run) => {
+                let message = format!("'{first}' is a file here and the beginning of run {}", run.record.id);
+                Err(Error::new(message, format!("write ./{first} or {}", run.record.id)).into())
             }
+            None if !is_path && self.words.len() == 1 && !changed_here(first) => id(),
+            None => Ok((None, self.words.clone())),
         }
-        Ok((None, self.words.clone()))
     }
+}
+
+/// Whether the run that is meant without a name changed something at `word`.
+fn changed_here(word: &str) -> bool {
+    let Ok(cwd) = std::env::current_dir() else { return false };
+    let wanted = real(&absolute(&cwd, Path::new(word)));
+    kept::chosen(None, Sharing::Readers, &mut std::io::sink()).is_ok_and(|opened| {
+        opened.layers.iter().zip(&opened.reviews).any(|(layer, review)| {
+            review.changes.iter().any(|change| layer.host_path.join(&change.path).starts_with(&wanted))
+        })
+    })
 }
 
 /// Chooses the changes that `paths` name, and judges them.
