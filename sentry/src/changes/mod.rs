@@ -11,6 +11,7 @@ pub mod diff;
 pub mod journal;
 pub mod judge;
 pub mod layer;
+pub mod obeyed;
 pub mod owned;
 pub mod record;
 pub mod remove;
@@ -179,8 +180,16 @@ impl Change {
                     words.push("attributes".to_owned());
                 }
             }
-            (None, Some(after)) if after.kind != Type::File && !after.is_directory() => {
-                words.push(after.kind.word().to_owned());
+            (None, Some(after)) => {
+                if after.kind != Type::File && !after.is_directory() {
+                    words.push(after.kind.word().to_owned());
+                }
+                if after.kind == Type::File && after.mode & 0o111 != 0 {
+                    words.push("executable".to_owned());
+                }
+                if after.kind != Type::Symlink && after.mode & 0o022 != 0 {
+                    words.push(format!("mode {:o}", after.mode));
+                }
             }
             _ => {}
         }
