@@ -68,7 +68,7 @@ fn an_empty_word_means_nothing() {
         desk.verb(words).exits(125).says("hexadecimal").says("at least the first 4");
     }
     for words in [&["commit", ""][..], &["commit", &id, ""], &["commit", "--force", "file", ""]] {
-        desk.verb(words).exits(125).says("names neither a run nor a file");
+        desk.verb(words).exits(125).says("a value is required");
     }
     assert!(desk.is_kept(&id) && !desk.project.has("file"));
     desk.verb(&["discard", &id[..4]]).exits(0);

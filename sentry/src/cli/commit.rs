@@ -88,13 +88,6 @@ impl Commit {
 
     /// The first word is a run if one is called so.
     fn split(&self) -> anyhow::Result<(Option<String>, Vec<PathBuf>)> {
-        if self.words.iter().any(|word| word.as_os_str().is_empty()) {
-            return Err(Error::new(
-                "'' names neither a run nor a file",
-                "leave it out, or write . for all beneath here",
-            )
-            .into());
-        }
         let first = self.words.first().and_then(|word| word.to_str()).filter(|word| kept::is_prefix(word));
         let Some(first) = first else { return Ok((None, self.words.clone())) };
         let id = || Ok((Some(first.to_owned()), self.words[1..].to_vec()));
