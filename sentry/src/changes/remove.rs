@@ -156,6 +156,6 @@ mod tests {
         sweep(place.path());
         let mut left: Vec<_> = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
-        assert_eq!(left, ["0123abcf", "01234567.gone", "photos.gone"]);
+        assert_eq!(left, ["01234567.gone", "0123abcf", "photos.gone"]);
     }
 }
