@@ -59,6 +59,8 @@ pub struct ChangedFile {
     pub within: u64,
     /// What is different, where that is not just content.
     pub detail: String,
+    /// Whether the user's own tools run it or obey it.
+    pub obeyed: bool,
 }
 
 fn word<S: serde::Serializer>(change: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
@@ -67,6 +69,13 @@ fn word<S: serde::Serializer>(change: &Kind, serializer: S) -> Result<S::Ok, S::
 
 fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
+}
+
+/// A line about changes.
+struct Line {
+    change: Kind,
+    text: String,
+    obeyed: bool,
 }
 
 /// Which protections a run had.
@@ -247,13 +256,19 @@ impl Report {
         // Deletions come first and are all shown: none may hide behind a long list of other changes.
         let deleted = self.changes.iter().filter(|file| file.change == Kind::Deleted).count();
         let shown = SHOWN.max(deleted);
-        for (change, line) in lines.iter().take(shown) {
-            let _ = writeln!(text, "  {:7}  {line}", change.word());
+        for line in &lines[..shown.min(lines.len())] {
+            let _ = writeln!(text, "  {:7}  {}", line.change.word(), line.text);
+        }
+        // Nor may what takes effect outside.
+        let obeyed = lines.iter().skip(shown).filter(|line| line.obeyed);
+        let mut more = lines.len().saturating_sub(shown);
+        for line in obeyed {
+            let _ = writeln!(text, "  {:7}  {}", line.change.word(), line.text);
+            more -= 1;
         }
         for problem in &self.unseen {
             let _ = writeln!(text, "  unknown  {}", escape(problem));
         }
-        let more = lines.len().saturating_sub(shown);
         match &self.run {
             Some(run) => {
                 if more > 0 {
@@ -274,25 +289,31 @@ impl Report {
     }
 
     /// A line a change; what lies in a new directory is counted, not listed.
-    fn folded_changes(&self) -> Vec<(Kind, String)> {
+    fn folded_changes(&self) -> Vec<Line> {
         let mut lines = Vec::new();
         let mut rest = self.changes.as_slice();
         while let [first, tail @ ..] = rest {
             let within = match first.change {
                 Kind::New => tail
                     .iter()
-                    .take_while(|file| file.change == Kind::New && file.path.starts_with(&first.path))
+                    .take_while(|file| {
+                        let obeyed = file.obeyed && !first.obeyed;
+                        file.change == Kind::New && !obeyed && file.path.starts_with(&first.path)
+                    })
                     .count(),
                 Kind::Deleted | Kind::Changed => 0,
             };
-            let mut line = escape(&first.path.to_string_lossy());
+            let mut line = name(&first.path);
             if within as u64 + first.within > 0 {
                 let _ = write!(line, "/ with {} more", within as u64 + first.within);
             }
             if !first.detail.is_empty() {
                 let _ = write!(line, "  ({})", first.detail);
             }
-            lines.push((first.change, line));
+            if first.obeyed {
+                line.push_str("  (your tools obey it)");
+            }
+            lines.push(Line { change: first.change, text: line, obeyed: first.obeyed });
             rest = &tail[within..];
         }
         lines
@@ -351,15 +372,29 @@ fn bytes(value: Option<f64>) -> String {
 pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
-        let bidirectional =
-            matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if character.is_control() || bidirectional || character == '\u{2028}' || character == '\u{2029}' {
+        let bidirectional = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        // Two names that look the same would not be the same.
+        let invisible = matches!(character, '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}');
+        if character.is_control() || bidirectional || invisible || character == '\u{2028}' || character == '\u{2029}' {
             safe.extend(character.escape_default());
         } else {
             safe.push(character);
         }
     }
     safe
+}
+
+/// A path for a list: escaped, and in quotes where its blanks could be taken for ours.
+pub fn name(path: &Path) -> String {
+    let text = escape(&path.to_string_lossy());
+    let at_an_end = |part: &str| part.starts_with(char::is_whitespace) || part.ends_with(char::is_whitespace);
+    let in_a_row =
+        text.chars().zip(text.chars().skip(1)).any(|(one, next)| one.is_whitespace() && next.is_whitespace());
+    if in_a_row || text.split('/').any(at_an_end) || text.starts_with('\'') {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    } else {
+        text
+    }
 }
 
 #[cfg(test)]
@@ -369,21 +404,39 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(escape("a\x1b[2Jb\nc\u{202e}d"), "a\\u{1b}[2Jb\\nc\\u{202e}d");
+        assert_eq!(escape("\u{61c}\u{200b}\u{2060}\u{feff}"), "\\u{61c}\\u{200b}\\u{2060}\\u{feff}");
+    }
+
+    #[test]
+    fn blanks_in_a_name_are_not_taken_for_ours() {
+        for plain in ["/a/b c", "/a (executable)", "/it's"] {
+            assert_eq!(name(Path::new(plain)), plain);
+        }
+        assert_eq!(name(Path::new("/a  (executable)")), "'/a  (executable)'");
+        assert_eq!(name(Path::new("/a/ with 3 more")), "'/a/ with 3 more'");
+        assert_eq!(name(Path::new("/it's ")), "'/it'\\''s '");
     }
 
     #[test]
     fn no_deletion_hides_behind_other_changes() {
         let mut report = Report::new();
         report.cause = Cause::Exited;
-        let file = |change, path: &str| ChangedFile { change, path: path.into(), within: 0, detail: String::new() };
+        let file = |change, path: &str| ChangedFile {
+            change,
+            path: path.into(),
+            within: 0,
+            detail: String::new(),
+            obeyed: false,
+        };
         report.changes = (0..100)
             .map(|n| file(Kind::Deleted, &format!("gone{n}")))
             .chain((0..100).map(|n| file(Kind::New, &format!("new{n}"))))
             .chain(["d", "d/a", "d/b", "da"].map(|path| file(Kind::New, path)))
+            .chain([ChangedFile { obeyed: true, ..file(Kind::New, "z/.envrc") }])
             .collect();
         let text = report.summary(false);
         assert_eq!(text.matches("deleted  gone").count(), 100);
-        assert!(text.contains("and 102 more"), "{text}");
+        assert!(text.contains("and 102 more") && text.contains("z/.envrc  (your tools obey it)\n"), "{text}");
         report.changes.drain(..200);
         let text = report.summary(false);
         assert!(text.contains("new      d/ with 2 more\n") && text.contains("new      da\n"), "{text}");

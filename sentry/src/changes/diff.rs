@@ -3,16 +3,24 @@
 //! Names and contents come from the guest: both are escaped, so that none can move the cursor or look like a line of ours.
 
 use std::io::{Read, Write};
-use std::time::Duration;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use similar::{ChangeTag, TextDiff};
 
 use super::layer::Layer;
+use super::obeyed::Obeyed;
 use super::{Change, Kind, Object, Type};
-use crate::report::escape;
+use crate::report::{escape, name};
 
 /// How much of a file is compared line by line.
 const MOST: u64 = 4 << 20;
+
+/// And how many lines: the work grows with their square.
+const LINES: usize = 50_000;
+
+/// How long to compare the files of one copy, all together.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How much to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,37 +34,62 @@ pub enum Style {
 }
 
 /// One line about `change`.
-pub fn line(layer: &Layer, change: &Change) -> String {
-    let name = escape(&layer.host_path.join(&change.path).to_string_lossy());
+pub fn line(layer: &Layer, change: &Change, obeyed: &Obeyed) -> String {
+    let name = name(&layer.host_path.join(&change.path));
     let directory = change.after.as_ref().or(change.before.as_ref()).is_some_and(Object::is_directory);
     let slash = if directory { "/" } else { "" };
     let mut line = format!("{:7}  {name}{slash}", change.kind.word());
     if change.within > 0 {
         line.push_str(&format!(" with {} more", change.within));
     }
-    let detail = change.detail();
+    let detail = detail(layer, change);
     if !detail.is_empty() {
         line.push_str(&format!("  ({detail})"));
+    }
+    if obeyed.root(change).is_some() {
+        line.push_str(&format!("  ({})", super::obeyed::WORDS));
     }
     line
 }
 
+/// What is different, with what a new object has besides its content.
+pub fn detail(layer: &Layer, change: &Change) -> String {
+    let mut words = Vec::from_iter(Some(change.detail()).filter(|detail| !detail.is_empty()));
+    let kind = change.after.as_ref().filter(|_| change.before.is_none()).map(|after| after.kind);
+    let open = match kind {
+        Some(Type::File) => layer.copy.read(&change.path).ok(),
+        Some(Type::Directory) => layer.copy.list(&change.path).ok(),
+        _ => None,
+    };
+    let attributes = open.and_then(|open| super::copy::attributes(open.as_fd()).ok()).unwrap_or_default();
+    let lists = attributes.keys().filter(|name| name.to_bytes().starts_with(b"system.posix_acl_")).count();
+    if lists > 0 {
+        words.push("access list".to_owned());
+    }
+    if attributes.len() > lists {
+        words.push("attributes".to_owned());
+    }
+    words.join(", ")
+}
+
 /// Writes all of `changes` in `style`.
 pub fn write(layer: &Layer, changes: &[Change], style: Style, out: &mut dyn Write) -> std::io::Result<()> {
+    let obeyed = Obeyed::new(layer, changes);
+    let end = Instant::now() + PATIENCE;
     for change in changes {
-        let line = line(layer, change);
+        let line = line(layer, change, &obeyed);
         match style {
             Style::Names => writeln!(out, "{line}")?,
-            Style::Stat => match compare(layer, change) {
+            Style::Stat => match compare(layer, change, end) {
                 Compared::Text { removed, added, .. } => writeln!(out, "{line}  +{added} -{removed}")?,
                 Compared::Sizes(before, after) => writeln!(out, "{line}  {before} to {after} bytes")?,
                 Compared::Nothing => writeln!(out, "{line}")?,
             },
             Style::Patch => {
                 writeln!(out, "{line}")?;
-                match compare(layer, change) {
+                match compare(layer, change, end) {
                     Compared::Text { hunks, .. } => {
-                        let name = escape(&change.path.to_string_lossy());
+                        let name = name(&change.path);
                         let side =
                             |there: bool, side| if there { format!("{side}/{name}") } else { "/dev/null".into() };
                         let is_file =
@@ -88,7 +121,7 @@ enum Compared {
     Nothing,
 }
 
-fn compare(layer: &Layer, change: &Change) -> Compared {
+fn compare(layer: &Layer, change: &Change, end: Instant) -> Compared {
     let file = |object: &Option<Object>| object.clone().filter(|object| object.kind == Type::File);
     let (before, after) = (file(&change.before), file(&change.after));
     if before.is_none() && after.is_none() {
@@ -101,14 +134,22 @@ fn compare(layer: &Layer, change: &Change) -> Compared {
         Some(object) if object.size > MOST => None,
         Some(_) => {
             let open = std::fs::File::from(root.read(&change.path).ok()?);
-            let mut text = String::new();
+            let mut bytes = Vec::new();
             // One byte more than allowed tells of a file that grew.
-            open.take(MOST + 1).read_to_string(&mut text).ok()?;
-            (text.len() as u64 <= MOST && !text.contains('\0')).then_some(text)
+            open.take(MOST + 1).read_to_end(&mut bytes).ok()?;
+            let lines = bytes.iter().filter(|&&byte| byte == b'\n').count();
+            let text = bytes.len() as u64 <= MOST && lines <= LINES && !bytes.contains(&0);
+            // A byte that is not UTF-8 must not hide the rest.
+            text.then(|| String::from_utf8_lossy(&bytes).into_owned())
         }
     };
+    let left = end.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return sizes;
+    }
     let (Some(old), Some(new)) = (text(&before, &layer.host), text(&after, &layer.copy)) else { return sizes };
-    let diff = TextDiff::configure().timeout(Duration::from_secs(5)).diff_lines(old.as_str(), new.as_str());
+    let each = left.min(Duration::from_secs(2));
+    let diff = TextDiff::configure().timeout(each).diff_lines(old.as_str(), new.as_str());
     let (mut hunks, mut removed, mut added) = (String::new(), 0, 0);
     for hunk in diff.unified_diff().context_radius(3).iter_hunks() {
         hunks.push_str(&format!("{}\n", hunk.header()));

@@ -12,7 +12,10 @@ pub mod identity;
 pub mod journal;
 pub mod judge;
 pub mod layer;
+pub mod obeyed;
+pub mod owned;
 pub mod record;
+pub mod remove;
 pub mod root;
 pub mod scan;
 pub mod tree;
@@ -178,8 +181,16 @@ impl Change {
                     words.push("attributes".to_owned());
                 }
             }
-            (None, Some(after)) if after.kind != Type::File && !after.is_directory() => {
-                words.push(after.kind.word().to_owned());
+            (None, Some(after)) => {
+                if after.kind != Type::File && !after.is_directory() {
+                    words.push(after.kind.word().to_owned());
+                }
+                if after.kind == Type::File && after.mode & 0o111 != 0 {
+                    words.push("executable".to_owned());
+                }
+                if after.kind != Type::Symlink && after.mode & 0o022 != 0 {
+                    words.push(format!("mode {:o}", after.mode));
+                }
             }
             _ => {}
         }

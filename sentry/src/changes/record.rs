@@ -5,11 +5,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -18,6 +19,9 @@ use serde::{Deserialize, Serialize};
 use shim::failure::Failure;
 
 use super::Moment;
+use super::owned::{OpenError, check_base, open_ours};
+pub use super::remove::{remove, remove_tree, sweep};
+use crate::policy::Error;
 
 /// How a directory was copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,12 +119,23 @@ impl Record {
         let new = run.join("run.json.new");
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(&text)?;
+        // Otherwise a host that loses power may have the new name and none of the content.
+        file.sync_all()?;
         fs::rename(new, run.join("run.json"))
     }
 
-    fn read(path: &Path) -> Option<Self> {
-        let record: Self = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-        (record.version == VERSION).then_some(record)
+    /// Reads one that is our own; `None` if there is none that can be understood.
+    fn read(path: &Path) -> Result<Option<Self>, Error> {
+        let file = match open_ours(path) {
+            Ok(file) => file,
+            Err(OpenError::Closed(_)) => return Ok(None),
+            Err(OpenError::Foreign(error)) => return Err(error),
+        };
+        let mut text = Vec::new();
+        if fs::File::from(file).read_to_end(&mut text).is_err() {
+            return Ok(None);
+        }
+        Ok(serde_json::from_slice(&text).ok().filter(|record: &Self| record.version == VERSION))
     }
 }
 
@@ -133,7 +148,14 @@ pub fn base(home: Option<&Path>) -> Option<PathBuf> {
 /// Where runs that keep nothing tell of themselves, if there is such a place.
 pub fn running_base() -> Option<PathBuf> {
     let place = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute())?;
-    place.is_dir().then(|| place.join("sentry"))
+    let base = place.join("sentry");
+    // Somebody else's tells of runs that are not ours.
+    (place.is_dir() && (!base.exists() || check_base(&base).is_ok())).then_some(base)
+}
+
+/// Whether `text` is a run's whole name.
+pub fn is_id(text: &str) -> bool {
+    text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 /// A name that no other run has: eight hexadecimal digits.
@@ -153,15 +175,42 @@ pub const LOCK: &str = "lock";
 #[derive(Debug)]
 pub struct Lock(#[allow(dead_code)] Flock<OwnedFd>);
 
+/// Who may have a lock at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Nobody else: the monitor, and who commits or discards.
+    Alone,
+    /// All who only look.
+    Readers,
+}
+
+/// How long to wait for somebody else.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 impl Lock {
     /// Takes the lock of a file; `None` if somebody has it.
-    pub fn take(path: &Path) -> Result<Option<Self>, Errno> {
+    pub fn take(path: &Path, sharing: Sharing) -> Result<Option<Self>, Errno> {
         let flags = nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NOFOLLOW;
         let open = nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty())?;
-        match Flock::lock(open, FlockArg::LockExclusiveNonblock) {
+        let operation = match sharing {
+            Sharing::Alone => FlockArg::LockExclusiveNonblock,
+            Sharing::Readers => FlockArg::LockSharedNonblock,
+        };
+        match Flock::lock(open, operation) {
             Ok(lock) => Ok(Some(Self(lock))),
             Err((_, Errno::EWOULDBLOCK)) => Ok(None),
             Err((_, errno)) => Err(errno),
+        }
+    }
+
+    /// Takes it as soon as it is free; `None` if it is not for a while.
+    pub fn wait(path: &Path, sharing: Sharing) -> Result<Option<Self>, Errno> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match Self::take(path, sharing)? {
+                None if Instant::now() < end => std::thread::sleep(Duration::from_millis(20)),
+                other => return Ok(other),
+            }
         }
     }
 }
@@ -181,7 +230,7 @@ impl Presence {
         let place = base.join(format!("{}.json", record.id));
         let new = base.join(format!(".{}.new", record.id));
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).ok()?;
-        let lock = Lock::take(&new).ok().flatten();
+        let lock = Lock::take(&new, Sharing::Alone).ok().flatten();
         let told = file.write_all(&serde_json::to_vec(record).ok()?).and_then(|()| fs::rename(&new, &place));
         told.ok().map(|()| Self { place, _lock: lock })
     }
@@ -203,6 +252,8 @@ pub enum State {
     Ended,
     /// Its monitor was killed; its changes are kept.
     Orphaned,
+    /// What is remembered of it cannot be understood.
+    Damaged,
 }
 
 /// A run that was found.
@@ -216,33 +267,47 @@ pub struct Kept {
     pub state: State,
 }
 
-/// All runs of this user, newest first, and what looks like a run and cannot be understood.
-pub fn all(base: Option<&Path>) -> (Vec<Kept>, Vec<PathBuf>) {
-    let (mut runs, mut strange) = (Vec::new(), Vec::new());
+/// What was found where runs are kept.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The runs of this user, newest first.
+    pub runs: Vec<Kept>,
+    /// Directories with a run's name that lack a record or a lock, or have one that cannot be understood.
+    pub damaged: Vec<PathBuf>,
+}
+
+/// Looks for all runs of this user; what no run made is passed over.
+pub fn all(base: Option<&Path>) -> Result<Found, Error> {
+    let mut found = Found::default();
+    if let Some(base) = base {
+        check_base(base)?;
+    }
     let entries = |base: Option<&Path>| base.and_then(|base| fs::read_dir(base).ok()).into_iter().flatten().flatten();
     for entry in entries(base) {
         let place = entry.path();
-        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        let named = entry.file_name().to_str().is_some_and(is_id);
+        if !named || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
         }
-        if place.extension() == Some(OsStr::new(GONE)) {
-            // Whoever was removing it was killed.
-            let _ = remove_tree(&place);
-            continue;
-        }
-        let free = matches!(Lock::take(&place.join(LOCK)), Ok(Some(_)) | Err(Errno::ENOENT));
-        match Record::read(&place.join("run.json")) {
-            Some(record) if entry.file_name() == *record.id => {
-                let state = match (&record.ending, free) {
-                    (Some(_), _) => State::Ended,
-                    (None, true) => State::Orphaned,
-                    (None, false) => State::Running,
-                };
-                runs.push(Kept { record, place: Some(place), state });
+        for part in [place.clone(), place.join(LOCK)] {
+            if let Err(OpenError::Foreign(error)) = open_ours(&part) {
+                return Err(error);
             }
-            // One that is just beginning has no record yet.
-            _ if free && !is_young(&place) => strange.push(place),
-            _ => {}
+        }
+        let lock = Lock::take(&place.join(LOCK), Sharing::Readers);
+        match (Record::read(&place.join("run.json"))?, &lock) {
+            (Some(record), Ok(lock)) if entry.file_name() == *record.id => {
+                let state = match (&record.ending, lock) {
+                    (Some(_), _) => State::Ended,
+                    (None, Some(_)) => State::Orphaned,
+                    (None, None) => State::Running,
+                };
+                found.runs.push(Kept { record, place: Some(place), state });
+            }
+            // One that is just beginning has no record yet, and one that is being removed is gone by now.
+            (_, Ok(None)) => {}
+            _ if is_young(&place) || !place.exists() => {}
+            _ => found.damaged.push(place),
         }
     }
     for entry in entries(running_base().as_deref()) {
@@ -250,63 +315,22 @@ pub fn all(base: Option<&Path>) -> (Vec<Kept>, Vec<PathBuf>) {
         if place.extension() != Some(OsStr::new("json")) {
             continue;
         }
-        if matches!(Lock::take(&place), Ok(Some(_))) {
+        if matches!(Lock::take(&place, Sharing::Alone), Ok(Some(_))) {
             // Its monitor was killed, and there is nothing else to it.
             let _ = fs::remove_file(&place);
-        } else if let Some(record) = Record::read(&place) {
-            runs.push(Kept { record, place: None, state: State::Running });
+        } else if let Ok(Some(record)) = Record::read(&place) {
+            found.runs.push(Kept { record, place: None, state: State::Running });
         }
     }
-    runs.sort_by(|one, other| (other.record.started, &other.record.id).cmp(&(one.record.started, &one.record.id)));
-    (runs, strange)
+    found
+        .runs
+        .sort_by(|one, other| (other.record.started, &other.record.id).cmp(&(one.record.started, &one.record.id)));
+    Ok(found)
 }
 
 fn is_young(place: &Path) -> bool {
     let modified = fs::metadata(place).and_then(|metadata| metadata.modified());
     modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age.as_secs() < 5))
-}
-
-/// Removes a run's directory. It gets another name first: half of a run must never look like a run.
-pub fn remove(place: &Path) -> std::io::Result<()> {
-    let mut name = place.as_os_str().to_owned();
-    name.push(".");
-    name.push(GONE);
-    let gone = PathBuf::from(name);
-    match fs::rename(place, &gone) {
-        Ok(()) => remove_tree(&gone),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-/// The last part of the name of a run that is being removed.
-const GONE: &str = "gone";
-
-/// Removes a directory, also what overlayfs or the guest left without permissions.
-pub fn remove_tree(place: &Path) -> std::io::Result<()> {
-    if fs::remove_dir_all(place).is_ok() {
-        return Ok(());
-    }
-    // overlayfs makes `work/work` with mode 0, and guests do as they like.
-    open_up(place.to_owned());
-    match fs::remove_dir_all(place) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-fn open_up(place: PathBuf) {
-    let mut queue = vec![place];
-    while let Some(path) = queue.pop() {
-        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
-        if !metadata.is_dir() {
-            continue;
-        }
-        if metadata.mode() & 0o700 != 0o700 {
-            let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o700));
-        }
-        queue.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
-    }
 }
 
 /// A new, private directory for one run: its name, its place, the time stamp that files get at this moment, its lock.
@@ -322,6 +346,7 @@ pub fn make(base: &Path) -> Result<(String, PathBuf, Moment, Lock), Failure> {
         made.map_err(|error| io("make the directory", base, number(&error)))?;
     }
     let base = fs::canonicalize(base).map_err(|error| io("open the directory", base, number(&error)))?;
+    check_base(&base).map_err(|error| Failure::check_text(error.to_string()))?;
     for _ in 0..100 {
         let id = fresh_id();
         let directory = base.join(&id);
@@ -333,7 +358,8 @@ pub fn make(base: &Path) -> Result<(String, PathBuf, Moment, Lock), Failure> {
                 // Files that are changed from now on have a later one, or the same within one tick of the kernel's clock,
                 // which is over before the program begins.
                 let started = (made.ctime(), made.ctime_nsec());
-                let lock = Lock::take(&path).map_err(|errno| io("lock", &path, errno))?;
+                // Whoever lists runs looks at it, for a moment.
+                let lock = Lock::wait(&path, Sharing::Alone).map_err(|errno| io("lock", &path, errno))?;
                 let lock = lock.ok_or_else(|| io("lock", &path, Errno::EWOULDBLOCK))?;
                 return Ok((id, directory, started, lock));
             }
@@ -405,11 +431,11 @@ mod tests {
     fn a_run_is_locked_as_long_as_it_lives() {
         let place = tempfile::tempdir().unwrap();
         let (id, directory, started, lock) = make(place.path()).unwrap();
-        assert!(id.len() == 8 && Lock::take(&directory.join(LOCK)).unwrap().is_none());
+        assert!(id.len() == 8 && Lock::take(&directory.join(LOCK), Sharing::Readers).unwrap().is_none());
         assert!(started.0 > 1_700_000_000);
-        let (runs, strange) = all(Some(place.path()));
-        assert!(runs.is_empty() && strange.is_empty());
+        let found = all(Some(place.path())).unwrap();
+        assert!(found.runs.is_empty() && found.damaged.is_empty());
         drop(lock);
-        assert!(Lock::take(&directory.join(LOCK)).unwrap().is_some());
+        assert!(Lock::take(&directory.join(LOCK), Sharing::Readers).unwrap().is_some());
     }
 }

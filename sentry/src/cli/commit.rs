@@ -11,18 +11,20 @@ use crate::changes::commit::{Options, Outcome};
 use crate::changes::diff::line;
 use crate::changes::judge::Verdict;
 use crate::changes::layer::Layer;
+use crate::changes::obeyed::{self, Obeyed};
+use crate::changes::record::Sharing;
 use crate::changes::{Change, Object, Review, record};
 use crate::policy::Error;
 use crate::policy::path::{absolute, shown};
-use crate::report::escape;
+use crate::report::{escape, name};
 
 const AFTER: &str = "\
 A file that changed on the host since the run began is left alone and named; the exit code is then 1.
 Nothing is lost when a commit is interrupted: run it again. Set-id bits are never taken over.
 
 Examples:
-  sentry commit                all changes of the newest run that has any
-  sentry commit 3f src docs    of the run 3f..., those in two directories
+  sentry commit                all changes of the newest run that has any around or beneath here
+  sentry commit 3f9c src docs  of the run 3f9c..., those in two directories
   sentry commit --dry-run      only say what would be done";
 
 /// Take the changes of a run over to the host
@@ -43,12 +45,16 @@ pub struct Commit {
 impl Commit {
     /// Does it, and writes to `out` what was done and what was left.
     pub fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+        let sharing = if self.dry_run { Sharing::Readers } else { Sharing::Alone };
+        kept::sweep()?;
         let (id, paths) = self.split()?;
-        let mut opened = kept::chosen(id.as_deref(), out)?;
+        let mut opened = kept::chosen(id.as_deref(), sharing, out)?;
         let options = Options { force: self.force, dry_run: self.dry_run, id: opened.record.id.clone() };
-        let judged = judge(&opened, &paths, &options)?;
+        let (judged, held) = judge(&opened, &paths, &options)?;
         if self.dry_run {
-            return tell_plan(&opened, &judged, out);
+            let code = tell_plan(&opened, &judged, &held, out)?;
+            writeln!(out, "nothing was done (--dry-run)")?;
+            return Ok(code);
         }
         // Modes are those of the copies, whatever is customary here.
         umask(Mode::empty());
@@ -60,6 +66,7 @@ impl Commit {
                 break;
             }
         }
+        code = code.max(tell_held(&held, out)?);
         for problem in &opened.closed {
             writeln!(out, "left     {}", escape(problem))?;
             code = 1;
@@ -88,26 +95,62 @@ impl Commit {
     /// The first word is a run if one is called so.
     fn split(&self) -> anyhow::Result<(Option<String>, Vec<PathBuf>)> {
         let first = self.words.first().and_then(|word| word.to_str()).filter(|word| kept::is_prefix(word));
-        if let Some(first) = first {
-            let runs = kept::runs()?;
-            let is_run = runs.iter().any(|run| run.record.id.starts_with(first));
-            // A file that is called like a run can be meant with ./ before it.
-            if is_run || !Path::new(first).exists() && self.words.len() == 1 {
-                return Ok((Some(first.to_owned()), self.words[1..].to_vec()));
+        let Some(first) = first else { return Ok((None, self.words.clone())) };
+        let id = || Ok((Some(first.to_owned()), self.words[1..].to_vec()));
+        let runs = kept::runs()?;
+        let meant = runs.iter().find(|run| run.record.id.starts_with(first));
+        let is_path = Path::new(first).symlink_metadata().is_ok() || meant.is_some() && changed_here(first);
+        match meant {
+            // A whole name is no accident.
+            Some(_) if record::is_id(first) || !is_path => id(),
+            Some(run) => {
+                let message = format!("'{first}' is a file here and the beginning of run {}", run.record.id);
+                Err(Error::new(message, format!("write ./{first} or {}", run.record.id)).into())
             }
+            None if !is_path && self.words.len() == 1 && !changed_here(first) => id(),
+            None => Ok((None, self.words.clone())),
         }
-        Ok((None, self.words.clone()))
     }
 }
 
-/// Chooses the changes that `paths` name, and judges them.
-fn judge(opened: &Opened, paths: &[PathBuf], options: &Options) -> anyhow::Result<Vec<Vec<(Change, Verdict)>>> {
+/// Whether the run that is meant without a name changed something at `word`.
+fn changed_here(word: &str) -> bool {
+    let Ok(cwd) = std::env::current_dir() else { return false };
+    let wanted = real(&absolute(&cwd, Path::new(word)));
+    kept::chosen(None, Sharing::Readers, &mut std::io::sink()).is_ok_and(|opened| {
+        opened.layers.iter().zip(&opened.reviews).any(|(layer, review)| {
+            review.changes.iter().any(|change| layer.host_path.join(&change.path).starts_with(&wanted))
+        })
+    })
+}
+
+/// The changes of a layer, and what is to become of each.
+type Judged = Vec<(Change, Verdict)>;
+
+/// Chooses the changes that `paths` name, and judges them; and tells what is left because the user's tools obey it.
+fn judge(opened: &Opened, paths: &[PathBuf], options: &Options) -> anyhow::Result<(Vec<Judged>, Vec<PathBuf>)> {
     let cwd = if paths.is_empty() { PathBuf::new() } else { std::env::current_dir()? };
     let wanted: Vec<PathBuf> = paths.iter().map(|path| real(&absolute(&cwd, path))).collect();
     let mut met = vec![paths.is_empty(); paths.len().max(1)];
-    let mut all = Vec::new();
+    let (mut all, mut held) = (Vec::new(), Vec::new());
     for (layer, review) in opened.layers.iter().zip(&opened.reviews) {
-        let chosen = if paths.is_empty() { review.changes.clone() } else { choose(layer, review, &wanted, &mut met)? };
+        let mut chosen =
+            if paths.is_empty() { review.changes.clone() } else { choose(layer, review, &wanted, &mut met)? };
+        if !options.force {
+            let obeyed = Obeyed::new(layer, &review.changes);
+            chosen.retain(|change| {
+                let Some(root) = obeyed.root(change) else { return true };
+                let full = layer.host_path.join(&change.path);
+                // The whole of a directory is not a word about what is hidden in it.
+                let named = wanted
+                    .iter()
+                    .any(|path| path.starts_with(&root) && (full.starts_with(path) || path.starts_with(&full)));
+                if !named && !held.iter().any(|held| full.starts_with(held)) {
+                    held.push(full);
+                }
+                named
+            });
+        }
         all.push(layer.judge(chosen, review, options.force));
     }
     match met.iter().position(|met| !met) {
@@ -115,7 +158,7 @@ fn judge(opened: &Opened, paths: &[PathBuf], options: &Options) -> anyhow::Resul
             let message = format!("run {} changed nothing at {}", options.id, shown(&wanted[missed]));
             Err(Error::new(message, format!("sentry diff {} lists its changes", options.id)).into())
         }
-        None => Ok(all),
+        None => Ok((all, held)),
     }
 }
 
@@ -156,11 +199,12 @@ fn problems(opened: &Opened) -> impl Iterator<Item = &str> {
     opened.reviews.iter().flat_map(|review| &review.problems).map(String::as_str)
 }
 
-fn tell_plan(opened: &Opened, judged: &[Vec<(Change, Verdict)>], out: &mut dyn Write) -> anyhow::Result<u8> {
+fn tell_plan(opened: &Opened, judged: &[Judged], held: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<u8> {
     let mut code = 0;
-    for (layer, judged) in opened.layers.iter().zip(judged) {
+    for ((layer, review), judged) in opened.layers.iter().zip(&opened.reviews).zip(judged) {
+        let obeyed = Obeyed::new(layer, &review.changes);
         for (change, verdict) in judged {
-            let line = line(layer, change);
+            let line = line(layer, change, &obeyed);
             match verdict {
                 Verdict::Apply => writeln!(out, "{line}")?,
                 Verdict::Already => writeln!(out, "{line}  is there already")?,
@@ -180,19 +224,25 @@ fn tell_plan(opened: &Opened, judged: &[Vec<(Change, Verdict)>], out: &mut dyn W
         writeln!(out, "left     {}", escape(problem))?;
         code = 1;
     }
-    writeln!(out, "nothing was done (--dry-run)")?;
-    Ok(code)
+    Ok(code.max(tell_held(held, out)?))
+}
+
+fn tell_held(held: &[PathBuf], out: &mut dyn Write) -> anyhow::Result<u8> {
+    for path in held {
+        writeln!(out, "left     {}: {}", name(path), obeyed::LEFT)?;
+    }
+    Ok(u8::from(!held.is_empty()))
 }
 
 fn tell(outcome: &Outcome, out: &mut dyn Write) -> anyhow::Result<u8> {
     for (kind, path) in &outcome.done {
-        writeln!(out, "{:7}  {}", kind.word(), escape(&path.to_string_lossy()))?;
+        writeln!(out, "{:7}  {}", kind.word(), name(path))?;
     }
     for (path, reason) in &outcome.never {
-        writeln!(out, "left out {}: {}", escape(&path.to_string_lossy()), escape(reason))?;
+        writeln!(out, "left out {}: {}", name(path), escape(reason))?;
     }
     for (path, reason) in &outcome.left {
-        writeln!(out, "left     {}: {}", escape(&path.to_string_lossy()), escape(reason))?;
+        writeln!(out, "left     {}: {}", name(path), escape(reason))?;
     }
     if let Some(stopped) = &outcome.stopped {
         writeln!(out, "stopped  {stopped}")?;

@@ -6,10 +6,11 @@ use clap::Args;
 
 use super::kept;
 use crate::changes::diff::{Style, counts, write};
+use crate::changes::record::Sharing;
 use crate::report::escape;
 
 const AFTER: &str = "\
-Without ID it is about the newest run that has changes. ID may be cut short as long as it is clear.
+Without ID it is about the newest run that has changes around or beneath the current directory. ID may be cut short to 4 digits or more.
 Deletions come first.";
 
 /// Show what a run changed in its copies
@@ -29,7 +30,7 @@ pub struct Diff {
 impl Diff {
     /// Writes them to `out`.
     pub fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
-        let opened = kept::chosen(self.id.as_deref(), out)?;
+        let opened = kept::chosen(self.id.as_deref(), Sharing::Readers, out)?;
         let style = match (self.stat, self.patch) {
             (true, _) => Style::Stat,
             (_, true) => Style::Patch,

@@ -1,13 +1,16 @@
 //! `sentry discard`: forgets a run and its copies.
 
+use std::ffi::OsStr;
 use std::io::Write;
+use std::path::Path;
 
 use clap::Args;
 
 use super::kept;
 use crate::changes::layer::Layer;
-use crate::changes::record::{self, Kept, LOCK, Lock, State};
+use crate::changes::record::{self, Found, Kept, LOCK, Sharing, State};
 use crate::policy::Error;
+use crate::policy::path::shown;
 use crate::report::escape;
 
 /// Forget what a run changed in its copies
@@ -25,15 +28,18 @@ pub struct Discard {
 impl Discard {
     /// Does it, and writes to `out` what is gone.
     pub fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+        kept::sweep()?;
         if self.all {
             return all(out);
         }
         for id in &self.id {
-            let run = kept::named(kept::runs()?, id)?;
-            if run.state == State::Running {
-                let message = format!("run {} is still running", run.record.id);
-                return Err(Error::new(message, "wait for its end, or end it").into());
+            let Found { runs, damaged } = kept::found()?;
+            if let Some(place) = damaged.iter().find(|place| place.file_name() == Some(OsStr::new(id))) {
+                discard_damaged(id, place)?;
+                writeln!(out, "run {id}, which was damaged, is forgotten")?;
+                continue;
             }
+            let run = kept::named(runs, id)?;
             discard(&run)?;
             writeln!(out, "run {} is forgotten: {}", run.record.id, run.record.command_line())?;
         }
@@ -42,8 +48,7 @@ impl Discard {
 }
 
 fn all(out: &mut dyn Write) -> anyhow::Result<u8> {
-    let facts = crate::host::user_facts()?;
-    let (runs, strange) = record::all(record::base(Some(&facts.home)).as_deref());
+    let Found { runs, damaged } = kept::found()?;
     let mut code = 0;
     let mut count = 0;
     for run in runs.iter().filter(|run| run.place.is_some() && run.state != State::Running) {
@@ -55,19 +60,32 @@ fn all(out: &mut dyn Write) -> anyhow::Result<u8> {
             }
         }
     }
-    for place in strange {
-        record::remove(&place)?;
-        count += 1;
+    for place in damaged {
+        let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        writeln!(out, "{name} is damaged and stays; sentry discard {name} removes it")?;
+        code = 1;
     }
     writeln!(out, "{count} {} forgotten", if count == 1 { "run is" } else { "runs are" })?;
     Ok(code)
 }
 
+/// Removes a run of which nothing is known any more, if its directory is one that we made.
+fn discard_damaged(id: &str, place: &Path) -> anyhow::Result<()> {
+    if place.join(LOCK).symlink_metadata().is_err() {
+        let message = format!("{} has no lock, so no run may have made it", shown(place));
+        return Err(Error::new(message, "look at it, and remove it by hand").into());
+    }
+    let _lock = kept::lock(id, place, State::Damaged, Sharing::Alone)?;
+    record::remove(place)?;
+    Ok(())
+}
+
 fn discard(run: &Kept) -> anyhow::Result<()> {
-    let Some(place) = &run.place else { return Ok(()) };
-    let busy =
-        || Error::new(format!("run {} is being worked on by another sentry", run.record.id), "wait until that is done");
-    let _lock = Lock::take(&place.join(LOCK)).ok().flatten().ok_or_else(busy)?;
+    let Some(place) = &run.place else {
+        let message = format!("run {} is still running", run.record.id);
+        return Err(Error::new(message, "wait for its end, or end it").into());
+    };
+    let _lock = kept::lock(&run.record.id, place, run.state, Sharing::Alone)?;
     // A commit that was killed may have left a half-written file on the host.
     for directory in &run.record.directories {
         if let Ok(layer) = Layer::open(place, directory, run.record.started)

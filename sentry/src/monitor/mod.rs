@@ -35,7 +35,9 @@ use syscalls::filter::{compile, compile_list};
 use syscalls::table::{Feature, Routes, Surface, Verdict};
 
 use crate::changes::Review;
+use crate::changes::diff::detail;
 use crate::changes::layer::Layer;
+use crate::changes::obeyed::Obeyed;
 use crate::changes::record::{self, Argument, Ending, Record};
 use crate::platform::Platform;
 use crate::policy::view::Facts;
@@ -213,7 +215,7 @@ fn record(policy: &Policy, arranged: &view::Arranged) -> Record {
 fn keep(store: &store::Store, record: &mut Record, report: &mut Report) {
     for directory in &record.directories {
         match Layer::open(&store.directory, directory, record.started) {
-            Ok(layer) => add_changes(&directory.host, layer.review(), report),
+            Ok(layer) => add_changes(&layer, layer.review(), report),
             Err(failure) => report.unseen.push(failure.to_string()),
         }
     }
@@ -232,13 +234,15 @@ fn keep(store: &store::Store, record: &mut Record, report: &mut Report) {
     report.run = Some(store.id.clone());
 }
 
-fn add_changes(host: &Path, review: Review, report: &mut Report) {
+fn add_changes(layer: &Layer, review: Review, report: &mut Report) {
     report.unseen.extend(review.problems);
+    let obeyed = Obeyed::new(layer, &review.changes);
     report.changes.extend(review.changes.into_iter().map(|change| ChangedFile {
         change: change.kind,
         within: change.within,
-        detail: change.detail(),
-        path: host.join(change.path),
+        detail: detail(layer, &change),
+        obeyed: obeyed.root(&change).is_some(),
+        path: layer.host_path.join(change.path),
     }));
 }
 

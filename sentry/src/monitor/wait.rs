@@ -436,7 +436,7 @@ impl<'a> Run<'a> {
                 cow.iter().find(|directory| directory.inside.to_string_lossy().trim_start_matches('/') == place);
             if let Some(directory) = found {
                 match Layer::in_memory(&directory.host, upper) {
-                    Ok(layer) => super::add_changes(&directory.host, layer.review(), report),
+                    Ok(layer) => super::add_changes(&layer, layer.review(), report),
                     Err(errno) => report.unseen.push(format!("{}: {}", directory.host.display(), errno.desc())),
                 }
             }
