@@ -458,6 +458,8 @@ impl World {
             }
             "readlink" | "readlinkat" => {
                 let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                // Each world has namespaces of its own: `mnt:[4026531832]`.
+                let text = text.split_once(":[40").map_or(text.clone(), |(kind, _)| format!("{kind}:[]"));
                 // SAFETY: asks for ids.
                 let (process, thread) = unsafe { (libc::getpid(), libc::gettid()) };
                 let this = [("itself", process.to_string()), ("this thread", format!("{process}/task/{thread}"))];
