@@ -31,7 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs scripts, and fails if any shows a difference. Only the first of those that differ in the same way is shown.
 fn differ(scripts: u32, strategy: &impl Strategy<Value = Script>, worlds: &mut Worlds) {
-    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    // The short run takes the same scripts each time, so that it tells of the change at hand; a long one looks for more.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let seed = if scripts == SCRIPTS { 3 } else { now };
     let seed: Vec<u8> = seed.to_ne_bytes().repeat(2);
     // A short script is nice to have; a minute of looking for one is enough.
     let config = Config { max_shrink_time: 60_000, ..Config::default() };
