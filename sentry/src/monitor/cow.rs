@@ -72,13 +72,7 @@ impl Builder<'_> {
     pub(super) fn copy_on_write(&mut self, at: &Path, resolved: &Resolved, option: &str) -> Result<(), Failure> {
         if self.weighed {
             // Nothing is made for a policy that is only looked at.
-            self.result.cow.push(CowDirectory {
-                inside: at.to_owned(),
-                host: resolved.path.clone(),
-                layer: None,
-                how: How::Overlay,
-                identity: (resolved.stat.st_dev, resolved.stat.st_ino),
-            });
+            self.record(at, resolved, None, How::Overlay);
             self.note(option, super::placed::Layer::View, "changes go to a copy; directories are moved by the sentry");
             return Ok(());
         }
@@ -112,13 +106,7 @@ impl Builder<'_> {
                 return Err(refuse(at, &reason));
             }
             let lower = Box::new(source(resolved, option, false, self.ids)?);
-            self.result.cow.push(CowDirectory {
-                inside: at.to_owned(),
-                host: resolved.path.clone(),
-                layer: None,
-                how: How::Overlay,
-                identity: (resolved.stat.st_dev, resolved.stat.st_ino),
-            });
+            self.record(at, resolved, None, How::Overlay);
             let source = Source::Overlay { lower, store: Layers::Memory { size: self.size } };
             return self.place(at, source, true, false, option.to_owned());
         }
@@ -145,15 +133,16 @@ impl Builder<'_> {
         }
         let lower = Box::new(source(resolved, option, false, self.ids)?);
         let store = self.ids.layer(&layer)?;
-        self.record(at, resolved, layer, How::Overlay);
+        self.record(at, resolved, Some(layer), How::Overlay);
         self.place(at, Source::Overlay { lower, store }, true, false, option.to_owned())
     }
 
-    fn record(&mut self, at: &Path, resolved: &Resolved, layer: PathBuf, how: How) {
+    /// Notes a copy for the report and the review; `layer` is where its changes are, if that is on disk.
+    fn record(&mut self, at: &Path, resolved: &Resolved, layer: Option<PathBuf>, how: How) {
         self.result.cow.push(CowDirectory {
             inside: at.to_owned(),
             host: resolved.path.clone(),
-            layer: Some(layer),
+            layer,
             how,
             identity: (resolved.stat.st_dev, resolved.stat.st_ino),
         });
@@ -236,7 +225,7 @@ impl Builder<'_> {
             Layers::Detached(mount) => Source::Detached(mount),
             _ => Source::Host { path: whole(&tree)?, identity: None },
         };
-        self.record(at, resolved, layer, How::Copy);
+        self.record(at, resolved, Some(layer), How::Copy);
         self.place(at, source, true, false, option.to_owned())?;
         Ok((copied.baseline.0.len(), copied.bytes))
     }
@@ -311,7 +300,7 @@ impl Builder<'_> {
             if self.can_overlay(&piece, &layer) {
                 let lower = Box::new(source(&piece, option, false, self.ids)?);
                 let store = self.ids.layer(&layer)?;
-                self.record(&inside, &piece, layer, How::Overlay);
+                self.record(&inside, &piece, Some(layer), How::Overlay);
                 self.place(&inside, Source::Overlay { lower, store }, true, false, option.to_owned())?;
             } else {
                 let _ = record::remove_tree(&layer);
