@@ -258,3 +258,38 @@ fn a_copy_that_cannot_be_opened_has_no_number_of_changes() {
     let line = listed.lines().find(|line| line.starts_with(&id)).unwrap();
     assert_eq!(line.split_whitespace().filter(|word| *word == "?").count(), 1, "{listed}");
 }
+
+#[test]
+fn a_run_goes_on_with_the_copies_of_another() {
+    let desk = Desk::new();
+    desk.host("echo host > old; mkdir d; echo 1 > d/one");
+    let (id, _) = desk.run("echo changed > old; rm d/one; echo 2 > d/two; chmod 600 d/two");
+
+    let again = |options: &[&str], script: &str| {
+        let words = [&["run", "--resume", &id[..4]], options, &["--", "sh", "-c", script]].concat();
+        desk.verb(&words)
+    };
+    let run = again(&[], "cat old d/two; ls d; echo 3 > d/three").exits(0).says(&id);
+    assert_eq!(run.out, "changed\n2\ntwo\n");
+    again(&["--cow-store", "memory"], "true").exits(125).says("on disk");
+    assert!(desk.is_kept(&id), "a start that failed takes nothing away");
+
+    let elsewhere = Project::new();
+    let mut command = desk.command(&["run", "--resume", &id, "--", "true"]);
+    command.current_dir(elsewhere.path());
+    outcome(command).exits(125).says("would use none").says("go there");
+    assert!(desk.is_kept(&id));
+
+    assert_eq!(desk.host("cat old; ls d"), "host\none\n", "the host has seen nothing of it");
+    desk.verb(&["commit", &id]).exits(0);
+    assert_eq!(desk.host("cat old; ls d"), "changed\nthree\ntwo\n");
+    again(&[], "true").exits(125).says("no kept run is called");
+}
+
+#[test]
+fn a_run_that_undoes_everything_leaves_nothing() {
+    let desk = Desk::new();
+    let (id, _) = desk.run("echo 1 > file");
+    desk.verb(&["run", "--resume", &id, "--", "rm", "file"]).exits(0);
+    assert!(!desk.is_kept(&id) && !desk.project.has("file"));
+}

@@ -37,6 +37,9 @@ pub struct Run {
     /// Let it change a copy of a directory, as it may with the current one
     #[arg(long, value_name = "PATH", help_heading = "Files")]
     pub cow: Vec<PathBuf>,
+    /// Go on with the copies that an earlier run left, which 'sentry ps' lists
+    #[arg(long, value_name = "RUN", help_heading = "Files")]
+    pub resume: Option<String>,
     /// Show HOST at another place, writable unless :ro (or :cow) follows
     #[arg(short, long, value_name = "HOST:BOX[:ro]", help_heading = "Files")]
     pub volume: Vec<OsString>,

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::kept;
 use super::options::Run;
 use crate::policy::file::Reader;
 use crate::policy::layer::Layer;
@@ -33,6 +34,9 @@ pub fn policy(mut options: Run, facts: &Facts) -> anyhow::Result<Policy> {
     policy.quiet = options.quiet;
     policy.json = options.json.as_deref().map(|sink| self::sink(sink, facts)).transpose()?;
     policy.meta = options.meta.as_deref().map(here);
+    if let Some(prefix) = &options.resume {
+        policy.resume = Some(kept::named(kept::runs()?, prefix)?.record.id);
+    }
     policy.audit = options.audit.as_deref().map(here);
     layer(options, facts)?.lay_over(&mut policy);
 

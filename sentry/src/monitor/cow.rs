@@ -110,6 +110,9 @@ impl Builder<'_> {
             let source = Source::Overlay { lower, store: Layers::Memory { size: self.size } };
             return self.place(at, source, true, false, option.to_owned());
         }
+        if let Some((layer, how)) = self.earlier(at, resolved)? {
+            return self.go_on(at, resolved, option, layer, how);
+        }
         if copy {
             let (files, bytes) = self.tree(at, resolved, option, &HashSet::new(), &HashSet::new())?;
             self.result.notes.push(format!(
@@ -137,9 +140,44 @@ impl Builder<'_> {
         self.place(at, Source::Overlay { lower, store }, true, false, option.to_owned())
     }
 
+    /// The layer that the resumed run left of `at`, and what it is.
+    fn earlier(&self, at: &Path, resolved: &Resolved) -> Result<Option<(PathBuf, How)>, Failure> {
+        let Some(store) = &self.result.store else { return Ok(None) };
+        let Some(directory) = store.earlier.iter().find(|directory| directory.inside == at) else { return Ok(None) };
+        let now = (&resolved.path, resolved.stat.st_dev, resolved.stat.st_ino);
+        if (&directory.host, directory.device, directory.inode) != now {
+            let message = format!("{} is not the directory that run {} copied", resolved.path.display(), store.id);
+            return Err(Failure::check_text(message).remedy("review that run with sentry diff, and start a new one"));
+        }
+        Ok(Some((store.directory.join(directory.index.to_string()), directory.how)))
+    }
+
+    /// Shows what an earlier run left in `layer`.
+    fn go_on(&mut self, at: &Path, resolved: &Resolved, option: &str, layer: PathBuf, how: How) -> Result<(), Failure> {
+        let source = match how {
+            How::Overlay => {
+                let lower = Box::new(source(resolved, option, false, self.ids)?);
+                Source::Overlay { lower, store: self.ids.layer(&layer)? }
+            }
+            How::Copy => self.copied(&layer.join(how.name()))?,
+        };
+        self.record(at, resolved, Some(layer), how);
+        self.place(at, source, true, false, option.to_owned())
+    }
+
+    /// A copied tree as it is shown.
+    fn copied(&mut self, tree: &Path) -> Result<Source, Failure> {
+        Ok(match self.ids.layer(tree)? {
+            Layers::Detached(mount) => Source::Detached(mount),
+            _ => Source::Host { path: whole(tree)?, identity: None },
+        })
+    }
+
     /// Notes a copy for the report and the review; `layer` is where its changes are, if that is on disk.
     fn record(&mut self, at: &Path, resolved: &Resolved, layer: Option<PathBuf>, how: How) {
+        let number = layer.as_deref().and_then(|layer| layer.file_name()?.to_str()?.parse().ok());
         self.result.cow.push(CowDirectory {
+            index: number.unwrap_or(self.result.cow.len()),
             inside: at.to_owned(),
             host: resolved.path.clone(),
             layer,
@@ -150,11 +188,11 @@ impl Builder<'_> {
 
     fn layer(&mut self, how: How, resolved: &Resolved) -> Result<PathBuf, Failure> {
         let base = record::base(Some(&self.facts.home)).ok_or_else(|| Failure::check("find the home directory"))?;
-        let index = self.result.cow.len();
         if self.result.store.is_none() {
             self.result.store = Some(Store::new(&base)?);
         }
         let store = self.result.store.as_ref().ok_or_else(|| Failure::check("make the copy-on-write store"))?;
+        let index = store.next(self.result.cow.len());
         let owner = self.identity.by_root.then_some((self.identity.host_uid, self.identity.host_gid));
         store.layer(index, how, &resolved.stat, owner)
     }
@@ -221,10 +259,7 @@ impl Builder<'_> {
                 at.display()
             ));
         }
-        let source = match self.ids.layer(&tree)? {
-            Layers::Detached(mount) => Source::Detached(mount),
-            _ => Source::Host { path: whole(&tree)?, identity: None },
-        };
+        let source = self.copied(&tree)?;
         self.record(at, resolved, Some(layer), How::Copy);
         self.place(at, source, true, false, option.to_owned())?;
         Ok((copied.baseline.0.len(), copied.bytes))
@@ -270,7 +305,10 @@ impl Builder<'_> {
         }
         let empty: HashSet<PathBuf> = pieces.iter().map(|path| relative(path)).collect();
         let without: HashSet<PathBuf> = own.iter().map(|path| relative(path)).collect();
-        self.tree(at, resolved, option, &empty, &without)?;
+        match self.earlier(at, resolved)? {
+            Some((layer, how)) => self.go_on(at, resolved, option, layer, how)?,
+            None => self.tree(at, resolved, option, &empty, &without).map(drop)?,
+        }
         for path in pieces {
             let inside = at.join(relative(&path));
             if self.has_own_rule(&inside) {
@@ -294,6 +332,10 @@ impl Builder<'_> {
             let own = own.filter(|own| own.starts_with(&path));
             if !further.is_empty() || own.is_some() {
                 self.take_apart(&inside, &piece, option, &further, own)?;
+                continue;
+            }
+            if let Some((layer, how)) = self.earlier(&inside, &piece)? {
+                self.go_on(&inside, &piece, option, layer, how)?;
                 continue;
             }
             let layer = self.layer(How::Overlay, &piece)?;
@@ -326,9 +368,9 @@ impl Builder<'_> {
 
 impl CowDirectory {
     /// For the run's record.
-    pub fn record(&self, index: usize) -> Directory {
+    pub fn record(&self) -> Directory {
         Directory {
-            index,
+            index: self.index,
             host: self.host.clone(),
             inside: self.inside.clone(),
             how: self.how,

@@ -199,14 +199,19 @@ fn record(policy: &Policy, arranged: &view::Arranged) -> Record {
             (record::fresh_id(), (seconds, nanoseconds.into()))
         }
     };
-    let on_disk = arranged.cow.iter().enumerate().filter(|(_, directory)| directory.layer.is_some());
+    let on_disk = arranged.cow.iter().filter(|directory| directory.layer.is_some());
+    let mut directories: Vec<_> = on_disk.map(view::CowDirectory::record).collect();
+    // Those that this run does not show are kept all the same.
+    let earlier = arranged.store.iter().flat_map(|store| &store.earlier);
+    let others: Vec<_> = earlier.filter(|old| directories.iter().all(|new| new.index != old.index)).cloned().collect();
+    directories.extend(others);
     Record {
         version: record::VERSION,
         id,
         command: policy.command.iter().cloned().map(Argument).collect(),
         started,
         workdir: PathBuf::from(OsStr::from_bytes(arranged.workdir.as_bytes())),
-        directories: on_disk.map(|(index, directory)| directory.record(index)).collect(),
+        directories,
         ending: None,
     }
 }

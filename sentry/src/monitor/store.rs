@@ -13,7 +13,7 @@ use nix::sys::stat::{FileStat, Mode};
 use shim::failure::Failure;
 
 use crate::changes::Moment;
-use crate::changes::record::{self, How, Lock};
+use crate::changes::record::{self, Directory, How, Kept, LOCK, Lock, Sharing};
 
 /// One run's directory, locked as long as the monitor lives.
 #[derive(Debug)]
@@ -24,6 +24,10 @@ pub struct Store {
     pub directory: PathBuf,
     /// When it was made, by the clock that files are stamped with.
     pub started: Moment,
+    /// The copies that an earlier run with this store left (`--resume`).
+    pub earlier: Vec<Directory>,
+    /// Whether there was an earlier run.
+    pub resumed: bool,
     _lock: Lock,
 }
 
@@ -38,7 +42,32 @@ impl Store {
     /// A new, private directory for one run.
     pub fn new(base: &Path) -> Result<Self, Failure> {
         let (id, directory, started, lock) = record::make(base)?;
-        Ok(Self { id, directory, started, _lock: lock })
+        Ok(Self { id, directory, started, earlier: Vec::new(), resumed: false, _lock: lock })
+    }
+
+    /// That of the kept run called `id`.
+    pub fn resume(base: Option<&Path>, id: &str) -> Result<Self, Failure> {
+        let refuse = |what: &str, remedy: &str| Failure::check_text(format!("run {id} {what}")).remedy(remedy);
+        let found = record::all(base).map_err(|error| Failure::check_text(error.to_string()))?;
+        let run = found.runs.into_iter().find(|run| run.record.id == id && run.place.is_some());
+        let Some(Kept { record, place: Some(directory), .. }) = run else {
+            return Err(refuse("is not kept", "sentry ps lists those that are"));
+        };
+        let lock = Lock::wait(&directory.join(LOCK), Sharing::Alone)
+            .map_err(|errno| Failure::new(format!("lock run {id}"), errno))?;
+        let lock = lock.ok_or_else(|| refuse("is in use by another sentry", "wait for its end, or end it"))?;
+        // Whoever had the lock until now may have removed it.
+        if !directory.join("run.json").exists() {
+            return Err(refuse("is gone", "sentry ps lists the others"));
+        }
+        let (started, earlier) = (record.started, record.directories);
+        Ok(Self { id: id.to_owned(), directory, started, earlier, resumed: true, _lock: lock })
+    }
+
+    /// A number that no copy has yet, when `made` were made by this run.
+    pub fn next(&self, made: usize) -> usize {
+        let behind = self.earlier.iter().map(|directory| directory.index + 1).max().unwrap_or(0);
+        behind + made
     }
 
     /// The layer directories of copy number `index`; an `upper` looks like the directory it stands for.

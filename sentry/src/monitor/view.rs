@@ -17,7 +17,7 @@ use super::idmap::IdMaps;
 use super::placed::{Layer, Placed};
 use super::store::Store;
 use super::system;
-use crate::changes::record::How;
+use crate::changes::record::{self, Directory, How};
 use crate::policy::view::{self as arranged, Entry, Facts};
 use crate::policy::{Access, Policy};
 
@@ -30,6 +30,8 @@ pub struct CowDirectory {
     pub host: PathBuf,
     /// Its layers on disk; `None`: in memory.
     pub layer: Option<PathBuf>,
+    /// The number of its layers.
+    pub index: usize,
     /// Whether it is an overlay or a copy.
     pub how: How,
     /// The host directory's device and inode.
@@ -150,7 +152,10 @@ fn arrange_or_weigh(
         rules: Rules::default(),
         host_directories: policy.root.is_some(),
         cow: Vec::new(),
-        store: None,
+        store: match &policy.resume {
+            Some(run) if !weighed => Some(Store::resume(record::base(Some(&facts.home)).as_deref(), run)?),
+            _ => None,
+        },
         notes: arranged.notes,
         placed: Vec::new(),
     };
@@ -169,10 +174,11 @@ fn arrange_or_weigh(
         };
         arranged.entries.iter().try_for_each(|entry| builder.add(entry)).and_then(|()| builder.path_rules())
     };
-    if let (Err(_), Some(store)) = (&placed, &result.store) {
+    if let (Err(_), Some(store)) = (&placed, result.store.as_ref().filter(|store| !store.resumed)) {
         let _ = crate::changes::record::remove(&store.directory);
     }
     placed?;
+    check_resumed(&result)?;
     // The default view's part of a directory that is copied would lie over the copy, and unchangeable.
     let cow: Vec<CString> =
         result.cow.iter().map(|directory| inside(&directory.inside)).collect::<Result<_, Failure>>()?;
@@ -186,6 +192,18 @@ fn arrange_or_weigh(
     result.view.places.sort_by(|one, other| components(&one.inside).cmp(components(&other.inside)));
     result.rules.started = Some(now());
     Ok(result)
+}
+
+/// A run that goes on with nothing of an earlier one is a mistake: another directory, or an option forgotten.
+fn check_resumed(result: &Arranged) -> Result<(), Failure> {
+    let Some(store) = result.store.as_ref().filter(|store| store.resumed) else { return Ok(()) };
+    let used = |directory: &&Directory| result.cow.iter().any(|cow| cow.inside == directory.inside);
+    if store.earlier.iter().any(|directory| used(&directory)) {
+        return Ok(());
+    }
+    let kept: Vec<_> = store.earlier.iter().map(|directory| directory.inside.display().to_string()).collect();
+    let message = format!("run {} has copies of {}, of which this one would use none", store.id, kept.join(", "));
+    Err(Failure::check_text(message).remedy("go there, or name them with --cow"))
 }
 
 fn components(path: &CString) -> impl Iterator<Item = &[u8]> {

@@ -169,6 +169,8 @@ pub struct Policy {
     pub limits: Limits,
     /// Where copies of changed files live.
     pub cow_store: CowStore,
+    /// The kept run whose copies this one goes on with.
+    pub resume: Option<String>,
     /// `/proc` with processes only (`subset=pid`).
     pub bare_proc: bool,
     /// Whether processes of the sandbox may trace one another.
@@ -229,6 +231,7 @@ impl Policy {
             hostname: "sandbox".to_owned(),
             limits: Limits::default(),
             cow_store: CowStore::Disk,
+            resume: None,
             bare_proc: false,
             tracing_inside: true,
             seccomp: None,
@@ -258,6 +261,10 @@ impl Policy {
         }
         if let (Some(rule), None) = (self.patterns.iter().find(|rule| rule.log), &self.audit) {
             return Err(Error::new(format!("{} has nowhere to log to", rule.text), "add --audit FILE"));
+        }
+        if let (Some(run), CowStore::Memory) = (&self.resume, self.cow_store) {
+            let remedy = "leave out --cow-store memory";
+            return Err(Error::new(format!("the copies of run {run} are on disk, not in memory"), remedy));
         }
         for grant in &self.grants {
             path::check_inside(&grant.inside)?;
