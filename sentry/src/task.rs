@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -17,6 +18,7 @@ use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
 use shim::sys;
 use syscalls::args::{DirFd, Fd, UserPtr};
+use syscalls::credentials::Credentials;
 use syscalls::guest::{Decision, Denial, Guest};
 use syscalls::owners::Owner;
 use syscalls::rules::Rules;
@@ -74,19 +76,32 @@ impl<'a, P: Platform> Task<'a, P> {
 
     /// Whose name is for the task to choose, in any bytes, and which is long when the task has many groups.
     fn status(&self) -> Result<String, Errno> {
-        let file = self.open_proc(format_args!("status"), libc::O_RDONLY)?;
-        let mut text = vec![0; 4096];
-        let mut length = 0;
-        loop {
-            length += nix::unistd::read(&file, &mut text[length..])?;
-            // The kernel gives all there is at once, or as much as fits.
-            if length < text.len() {
-                break;
+        whole(&self.open_proc(format_args!("status"), libc::O_RDONLY)?)
+    }
+
+    /// The number in the supervisor's pid namespace of the process that the guest knows by `process`. The guest's own
+    /// procfs does not tell it, so all processes are asked.
+    fn number_here(&self, process: i32) -> Result<i32, Errno> {
+        let entries = sys::open_at(Some(self.shared.proc.as_fd()), c".", libc::O_RDONLY | libc::O_CLOEXEC, 0, 0)?;
+        for entry in Dir::from_fd(entries)?.iter() {
+            let Some(number) = entry?.file_name().to_str().ok().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            let path = Entry::new(format_args!("{number}/status"))?;
+            // It may be gone meanwhile.
+            let Ok(status) =
+                sys::open_at(Some(self.shared.proc.as_fd()), path.name()?, libc::O_RDONLY | libc::O_CLOEXEC, 0, 0)
+            else {
+                continue;
+            };
+            let Ok(status) = whole(&status) else { continue };
+            let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+            let numbers: Vec<i32> = numbers.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect();
+            if numbers == [number, process] {
+                return Ok(number);
             }
-            text.resize(2 * length, 0);
         }
-        text.truncate(length);
-        Ok(String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+        Err(Errno::ESRCH)
     }
 
     /// How many of the task's descriptors have numbers below `limit`.
@@ -187,6 +202,23 @@ impl<P: Platform> Guest for Task<'_, P> {
         self.shared.owner
     }
 
+    fn credentials(&self) -> Result<Arc<Credentials>, Errno> {
+        let limit = crate::raw::real_time_limit(self.notification.tid)?;
+        self.still_pending()?;
+        Ok(self.shared.pretended.of_limit(limit))
+    }
+
+    fn credentials_of(&self, process: i32) -> Result<Arc<Credentials>, Errno> {
+        let limit = crate::raw::real_time_limit(self.number_here(process)?)?;
+        Ok(self.shared.pretended.of_limit(limit))
+    }
+
+    fn pretend(&self, credentials: Credentials) -> Result<(), Errno> {
+        let limit = self.shared.pretended.limit_for(credentials)?;
+        self.still_pending()?;
+        crate::raw::set_real_time_limit(self.notification.tid, limit)
+    }
+
     fn largest_file(&self) -> Result<u64, Errno> {
         let limit = crate::raw::file_size_limit(self.notification.tid)?;
         self.still_pending()?;
@@ -259,6 +291,22 @@ impl<P: Platform> Guest for Task<'_, P> {
     fn decided(&self, decision: Decision) {
         self.shared.audit.record(self.own_ids().unwrap_or_default(), decision);
     }
+}
+
+/// All of a file of procfs.
+fn whole(file: &OwnedFd) -> Result<String, Errno> {
+    let mut text = vec![0; 4096];
+    let mut length = 0;
+    loop {
+        length += nix::unistd::read(file, &mut text[length..])?;
+        // The kernel gives all there is at once, or as much as fits.
+        if length < text.len() {
+            break;
+        }
+        text.resize(2 * length, 0);
+    }
+    text.truncate(length);
+    Ok(String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 fn address(at: UserPtr) -> Result<usize, Errno> {
