@@ -25,6 +25,7 @@ use syscalls::rules::Rules;
 
 use crate::entry::Entry;
 use crate::platform::{Notification, Platform};
+use crate::pretended::Image;
 use crate::supervise::Shared;
 
 /// One pending call.
@@ -77,6 +78,23 @@ impl<'a, P: Platform> Task<'a, P> {
     /// Whose name is for the task to choose, in any bytes, and which is long when the task has many groups.
     fn status(&self) -> Result<String, Errno> {
         whole(&self.open_proc(format_args!("status"), libc::O_RDONLY)?)
+    }
+
+    /// What tells this execution of a program from others ([`Image`]).
+    fn image(&self) -> Result<Image, Errno> {
+        self.image_of(self.notification.tid)
+    }
+
+    /// Where its code and its stack begin, which the kernel chooses at random at each exec; see proc_pid_stat(5).
+    fn image_of(&self, thread: i32) -> Result<Image, Errno> {
+        let path = Entry::new(format_args!("{thread}/stat"))?;
+        let file = sys::open_at(Some(self.shared.proc.as_fd()), path.name()?, libc::O_RDONLY | libc::O_CLOEXEC, 0, 0)?;
+        let stat = whole(&file)?;
+        // `fields[0]` is field 3 of the man page: the name in parentheses may hold anything.
+        let fields: Vec<&str> = stat.rsplit_once(") ").ok_or(Errno::ESRCH)?.1.split_ascii_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3).and_then(|field| field.parse::<u64>().ok());
+        let (code, stack) = field(26).zip(field(28)).ok_or(Errno::ESRCH)?;
+        Ok(code.rotate_left(32) ^ stack)
     }
 
     /// The number in the supervisor's pid namespace of the process that the guest knows by `process`. The guest's own
@@ -204,17 +222,37 @@ impl<P: Platform> Guest for Task<'_, P> {
 
     fn credentials(&self) -> Result<Arc<Credentials>, Errno> {
         let limit = crate::raw::real_time_limit(self.notification.tid)?;
+        let known = self.shared.pretended.of_limit(limit);
+        let executed = match known.set_in {
+            Some(image) => self.image()? != image,
+            None => false,
+        };
         self.still_pending()?;
-        Ok(self.shared.pretended.of_limit(limit))
+        if !executed {
+            return Ok(known.credentials);
+        }
+        // Remembered, so that it need not be asked again.
+        let after = known.credentials.after_exec();
+        let new = self.shared.pretended.limit_for(after.clone(), || self.image())?;
+        let _alone = self.shared.pretended.alone();
+        if crate::raw::real_time_limit(self.notification.tid)? == limit {
+            crate::raw::set_real_time_limit(self.notification.tid, new)?;
+        }
+        Ok(Arc::new(after))
     }
 
     fn credentials_of(&self, process: i32) -> Result<Arc<Credentials>, Errno> {
-        let limit = crate::raw::real_time_limit(self.number_here(process)?)?;
-        Ok(self.shared.pretended.of_limit(limit))
+        let process = self.number_here(process)?;
+        let known = self.shared.pretended.of_limit(crate::raw::real_time_limit(process)?);
+        match known.set_in {
+            Some(image) if self.image_of(process)? != image => Ok(Arc::new(known.credentials.after_exec())),
+            _ => Ok(known.credentials),
+        }
     }
 
     fn pretend(&self, credentials: Credentials) -> Result<(), Errno> {
-        let limit = self.shared.pretended.limit_for(credentials)?;
+        let limit = self.shared.pretended.limit_for(credentials, || self.image())?;
+        let _alone = self.shared.pretended.alone();
         self.still_pending()?;
         crate::raw::set_real_time_limit(self.notification.tid, limit)
     }

@@ -15,8 +15,9 @@ const SETPCAP: u32 = 8;
 const ABOUT_FILES: u64 = 0b1_1111 | 1 << 9 | 1 << 27 | 1 << 32;
 
 /// Bits of `PR_SET_SECUREBITS`; the lock of each is the bit above it.
+const NO_ROOT: u32 = 1 << 0;
 const NO_FIXUP: u32 = 1 << 2;
-pub(super) const KEEP: u32 = 1 << 4;
+const KEEP: u32 = 1 << 4;
 const NO_AMBIENT_RAISE: u32 = 1 << 6;
 const ALL_BITS: u32 = 0b0101_0101_0101;
 const ALL_LOCKS: u32 = ALL_BITS << 1;
@@ -164,6 +165,21 @@ impl Credentials {
             }
         }
         old
+    }
+
+    /// What they are once the process has executed an ordinary program (`cap_bprm_creds_from_file`). The bits that make
+    /// programs set-id and capabilities of files have no effect in a sandbox.
+    pub fn after_exec(&self) -> Self {
+        let mut new = self.clone();
+        let root = |id: u32| id == 0 && !self.has(NO_ROOT);
+        let all = root(self.user.real) || root(self.user.effective);
+        new.permitted = self.ambient | if all { self.bounding | self.inheritable } else { 0 };
+        new.effective = if root(self.user.effective) { new.permitted } else { self.ambient };
+        for ids in [&mut new.user, &mut new.group] {
+            (ids.saved, ids.file) = (ids.effective, ids.effective);
+        }
+        new.secure_bits &= !KEEP;
+        new
     }
 
     /// setgid(2)
