@@ -6,12 +6,14 @@ use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use crate::args::{DirFd, Fd, PathPtr, UserPtr};
+use crate::credentials::Credentials;
 use crate::guest::{Decision, Denial, Guest};
 use crate::owners::Owner;
 use crate::rules::Rules;
@@ -45,6 +47,8 @@ pub(crate) struct FakeGuest {
     pub owner: Owner,
     /// Its limit on the size of files.
     pub largest_file: u64,
+    /// Who it pretends to be.
+    pub credentials: RefCell<Arc<Credentials>>,
     /// It may have no more descriptors.
     pub full: bool,
     /// It was killed when its memory had been looked at.
@@ -64,6 +68,7 @@ impl Default for FakeGuest {
             decisions: RefCell::default(),
             owner: Owner::default(),
             largest_file: u64::MAX,
+            credentials: RefCell::default(),
             full: false,
             gone: false,
         }
@@ -192,6 +197,15 @@ impl Guest for FakeGuest {
 
     fn owner(&self) -> Owner {
         self.owner
+    }
+
+    fn credentials(&self) -> Result<Arc<Credentials>, Errno> {
+        Ok(Arc::clone(&self.credentials.borrow()))
+    }
+
+    fn pretend(&self, credentials: Credentials) -> Result<(), Errno> {
+        *self.credentials.borrow_mut() = Arc::new(credentials);
+        Ok(())
     }
 
     fn largest_file(&self) -> Result<u64, Errno> {

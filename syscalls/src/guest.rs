@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
@@ -14,6 +15,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use crate::args::{DirFd, Fd, PathPtr, Size, UserPtr};
+use crate::credentials::Credentials;
 use crate::owners::Owner;
 use crate::rules::Rules;
 
@@ -96,6 +98,22 @@ pub trait Guest {
 
     /// The ids that its own files have for the guest.
     fn owner(&self) -> Owner;
+
+    /// Who the task's process pretends to be; root, unless it said otherwise. Only under `--fake-root`.
+    fn credentials(&self) -> Result<Arc<Credentials>, Errno> {
+        Ok(Arc::default())
+    }
+
+    /// Who the process with this number pretends to be; the number is the guest's own. `ESRCH` if there is none.
+    fn credentials_of(&self, _process: i32) -> Result<Arc<Credentials>, Errno> {
+        Err(Errno::ESRCH)
+    }
+
+    /// Makes the task's process somebody else, and with it every process that it starts from now on. `ENOMEM` when there
+    /// are too many different ones.
+    fn pretend(&self, _credentials: Credentials) -> Result<(), Errno> {
+        Err(Errno::ENOSYS)
+    }
 
     /// The soft limit of the size of files that the task may make, in bytes (`RLIMIT_FSIZE`).
     fn largest_file(&self) -> Result<u64, Errno>;

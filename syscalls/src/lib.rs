@@ -7,6 +7,7 @@
 
 pub mod abi;
 pub mod args;
+pub mod credentials;
 pub mod dispatch;
 pub mod filter;
 pub mod guest;

@@ -43,6 +43,8 @@ pub struct Rules {
     pub log_refusals: bool,
     /// Paths that are looked up in vain are told.
     pub trace: bool,
+    /// Ids and ownership are pretended (`--fake-root`).
+    pub fake_root: bool,
 }
 
 /// A rule about paths that no mount can express.

@@ -51,6 +51,8 @@ pub enum Surface {
 /// Parts of a policy that change routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Feature {
+    /// `--fake-root`: ids, capabilities and the ownership of files are the sentry's to tell.
+    FakeRoot,
     /// `--net all`: connections are not observed, for they are not refused.
     HostNetwork,
     /// Names that must not be created: every call that makes or moves a name is emulated.
@@ -77,7 +79,8 @@ pub enum Feature {
 
 impl Feature {
     /// Every feature, in the order in which rows are asked.
-    pub const ALL: [Feature; 11] = [
+    pub const ALL: [Feature; 12] = [
+        Self::FakeRoot,
         Self::HostNetwork,
         Self::ProtectedNames,
         Self::AnchoredNames,
