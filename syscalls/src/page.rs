@@ -181,6 +181,9 @@ pub fn feature(feature: Feature) -> &'static str {
         Feature::TracePaths => "`--trace denied`",
         Feature::PinnedCpus => "`--cpus` by pinning",
         Feature::NoTracing => "tracing switched off",
+        Feature::NamedKernel => "`--uname`",
+        Feature::MemoryLimit => "`--memory`",
+        Feature::NoNetwork => "`--nested` without a network",
     }
 }
 

@@ -73,11 +73,17 @@ pub enum Feature {
     PinnedCpus,
     /// Processes of the sandbox may not trace or read one another (hardened profiles).
     NoTracing,
+    /// `--uname`: the kernel's release and version are the policy's.
+    NamedKernel,
+    /// `--memory`: how much memory there is, is what the sandbox may use.
+    MemoryLimit,
+    /// `--nested` without a network: no namespace keeps it away, so there are no sockets for it.
+    NoNetwork,
 }
 
 impl Feature {
     /// Every feature, in the order in which rows are asked.
-    pub const ALL: [Feature; 11] = [
+    pub const ALL: [Feature; 14] = [
         Self::HostNetwork,
         Self::ProtectedNames,
         Self::AnchoredNames,
@@ -89,6 +95,9 @@ impl Feature {
         Self::TracePaths,
         Self::PinnedCpus,
         Self::NoTracing,
+        Self::NamedKernel,
+        Self::MemoryLimit,
+        Self::NoNetwork,
     ];
 }
 

@@ -33,7 +33,7 @@ use syscalls::rules::Rules;
 use crate::platform::Platform;
 use audit::Audit;
 use denials::{Denials, Told};
-use watch::{Watch, Watched};
+use watch::{Usage, Watch, Watched};
 
 /// What all threads share.
 pub struct Shared<P> {
@@ -53,6 +53,8 @@ pub struct Shared<P> {
     pub denials: Denials,
     /// Decisions on their way to the monitor.
     pub audit: Audit,
+    /// What the sandbox uses.
+    pub usage: Usage,
 }
 
 impl<P> Shared<P> {
@@ -134,6 +136,7 @@ fn supervise<P: Platform>(
 
     let own_proc = proc.try_clone().map_err(|_| Failure::new("hold the private /proc", Errno::last()))?;
     let mut watch = Watch::new(own_proc, orders.watched);
+    let usage_proc = proc.try_clone().map_err(|_| Failure::new("hold the private /proc", Errno::last()))?;
     let shared = Arc::new(Shared {
         platform,
         dispatch: orders.dispatch,
@@ -143,6 +146,7 @@ fn supervise<P: Platform>(
         descriptors,
         denials,
         audit,
+        usage: Usage::new(usage_proc, init_pid.as_raw()),
     });
     pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;
 
