@@ -322,6 +322,26 @@ impl<P: Platform> Guest for Task<'_, P> {
         &self.shared.rules
     }
 
+    fn usage(&self) -> Result<(u64, u64), Errno> {
+        Ok(self.shared.usage.now())
+    }
+
+    fn boot_offset(&self) -> Result<(i64, i64), Errno> {
+        let file = self.open_proc(format_args!("timens_offsets"), libc::O_RDONLY);
+        // A kernel without time namespaces adds nothing.
+        let file = match file {
+            Err(Errno::ENOENT) => return Ok((0, 0)),
+            other => other?,
+        };
+        let mut text = [0; 256];
+        let length = nix::unistd::read(&file, &mut text)?;
+        let text = String::from_utf8_lossy(&text[..length]);
+        let line = text.lines().find_map(|line| line.strip_prefix("boottime")).ok_or(Errno::ESRCH)?;
+        let mut numbers = line.split_ascii_whitespace().map(|number| number.parse().map_err(|_| Errno::ESRCH));
+        let mut next = || numbers.next().unwrap_or(Err(Errno::ESRCH));
+        Ok((next()?, next()?))
+    }
+
     fn record(&self, denial: Denial) {
         self.shared.denials.record(denial);
     }

@@ -117,7 +117,10 @@ fn outer(plan: &Plan, mapped: &OwnedFd, monitor: &OwnedFd, init_channel: OwnedFd
     let proc = sys::fs_mount(context.as_fd(), sys::NO_SUID | sys::NO_DEV | sys::NO_EXEC).step(step);
     let proc = proc.map_err(|failure| failure.remedy(remedy))?;
     // One user namespace may exist below this one, the guest's; a nested one would exceed the limit.
-    limit_user_namespaces(&proc)?;
+    if !limit_user_namespaces(&proc, plan.allow_degraded)? {
+        let lost = "a limit on user namespaces: this kernel has none; the supervisor alone refuses nested ones";
+        let _ = send(monitor.as_fd(), &ToMonitor::Lost(lost.to_owned()), None);
+    }
 
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).step(|| "set no_new_privs")?;
     if !landlock::enter(plan.allow_degraded)? {
@@ -143,13 +146,16 @@ fn outer(plan: &Plan, mapped: &OwnedFd, monitor: &OwnedFd, init_channel: OwnedFd
     Ok(Seat { listener, proc, monitor, init: Pid::from_raw(init) })
 }
 
-fn limit_user_namespaces(proc: &OwnedFd) -> Result<(), Failure> {
+/// `Ok(false)`: the kernel has no such limit and the user allowed to do without.
+fn limit_user_namespaces(proc: &OwnedFd, allow_degraded: bool) -> Result<bool, Failure> {
     let step = || "forbid nested user namespaces (user.max_user_namespaces)";
     let flags = libc::O_WRONLY | libc::O_CLOEXEC;
     match sys::open_at(Some(proc.as_fd()), c"sys/user/max_user_namespaces", flags, 0, 0) {
-        Ok(file) => write(&file, b"1\n").step(step).map(drop),
-        // Already limited to our own namespace or less: CONFIG_SYSCTL may be missing too. The filter refuses them all.
-        Err(Errno::ENOENT) => Ok(()),
-        Err(errno) => Err(Failure::new(step(), errno)),
+        Ok(file) => write(&file, b"1\n").step(step).map(|_| true),
+        Err(Errno::ENOENT) if allow_degraded => Ok(false),
+        Err(errno) => {
+            Err(Failure::new(step(), errno)
+                .remedy("it needs a kernel with CONFIG_SYSCTL; --allow-degraded does without"))
+        }
     }
 }

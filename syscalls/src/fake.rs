@@ -53,6 +53,10 @@ pub(crate) struct FakeGuest {
     pub full: bool,
     /// It was killed when its memory had been looked at.
     pub gone: bool,
+    /// The memory and the threads that its sandbox uses.
+    pub usage: (u64, u64),
+    /// What its time namespace adds to the time since boot.
+    pub boot_offset: (i64, i64),
 }
 
 impl Default for FakeGuest {
@@ -71,6 +75,8 @@ impl Default for FakeGuest {
             credentials: RefCell::default(),
             full: false,
             gone: false,
+            usage: (0, 1),
+            boot_offset: (0, 0),
         }
     }
 }
@@ -222,6 +228,14 @@ impl Guest for FakeGuest {
 
     fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    fn usage(&self) -> Result<(u64, u64), Errno> {
+        Ok(self.usage)
+    }
+
+    fn boot_offset(&self) -> Result<(i64, i64), Errno> {
+        Ok(self.boot_offset)
     }
 
     fn record(&self, denial: Denial) {

@@ -175,6 +175,12 @@ pub trait Guest {
     /// What the policy says beyond what ring 1 enforces.
     fn rules(&self) -> &Rules;
 
+    /// The bytes of memory and the number of threads that the whole sandbox uses, as of a moment ago.
+    fn usage(&self) -> Result<(u64, u64), Errno>;
+
+    /// What the task's time namespace adds to the time since the host was started: seconds and nanoseconds.
+    fn boot_offset(&self) -> Result<(i64, i64), Errno>;
+
     /// Notes a refusal for the report.
     fn record(&self, denial: Denial);
 

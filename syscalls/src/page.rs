@@ -182,6 +182,9 @@ pub fn feature(feature: Feature) -> &'static str {
         Feature::PinnedCpus => "`--cpus` by pinning",
         Feature::FakeRoot => "`--fake-root`",
         Feature::NoTracing => "tracing switched off",
+        Feature::NamedKernel => "`--uname`",
+        Feature::MemoryLimit => "`--memory`",
+        Feature::NoNetwork => "`--nested` without a network",
     }
 }
 

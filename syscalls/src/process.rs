@@ -1,12 +1,17 @@
 //! Processes, threads, scheduling and limits.
 //!
 //! New namespaces are refused: each hands out capabilities over some part of the kernel, which is where most of its
-//! privilege bugs are (CVE-2022-0185, CVE-2024-1086). `clone3` hides its flags behind a pointer that the guest can change
+//! privilege bugs are (CVE-2022-0185, CVE-2024-1086). The sentry refuses them, and not the filter, so that the user reads
+//! who asked; were it to let one through, the kernel would refuse it: user namespaces are limited to the guest's own, and
+//! all others want a capability. `clone3` hides its flags behind a pointer that the guest can change
 //! after a look, so it does not exist here; the C library falls back to `clone`.
 
 use nix::errno::Errno;
 
+use crate::args::{Flags, UserPtr};
+use crate::guest::{Denial, Guest};
 use crate::identity::limit::{FIRST, SECOND, getrlimit, prlimit64, setrlimit};
+use crate::reply::Answer;
 use crate::table::{Check, Op, Test, Verdict};
 
 /// Every `CLONE_NEW*` that `clone` takes. `CLONE_NEWTIME` is not among them: its bit is part of the exit signal there.
@@ -14,15 +19,15 @@ const NAMESPACES: u64 = 0x7E02_0000;
 /// `CLONE_NEWTIME`.
 const TIME: u64 = 0x80;
 
-const CLONE: &[Check] =
-    &[Check { all: &[Test { arg: 0, op: Op::AnyOf(NAMESPACES) }], then: Verdict::Fail(Errno::EPERM) }];
-const UNSHARE: &[Check] =
-    &[Check { all: &[Test { arg: 0, op: Op::AnyOf(NAMESPACES | TIME) }], then: Verdict::Fail(Errno::EPERM) }];
+const CLONE: &[Check] = &[Check { all: &[Test { arg: 0, op: Op::AnyOf(NAMESPACES) }], then: Verdict::Notify }];
+const UNSHARE: &[Check] = &[Check { all: &[Test { arg: 0, op: Op::AnyOf(NAMESPACES | TIME) }], then: Verdict::Notify }];
 
 crate::syscalls! {
     /// Makes a process or thread.
-    /// New namespaces (`CLONE_NEW*`) fail with `EPERM`, for they would give capabilities over parts of the host kernel.
-    clone(flags: Flags, stack: UserPtr, parent_tid: UserPtr, a: UserPtr, b: UserPtr) Process Judge Filter(CLONE);
+    /// New namespaces (`CLONE_NEW*`) fail with `EPERM` and are reported, for they would give capabilities over parts of the
+    /// host kernel.
+    clone(flags: Flags, stack: UserPtr, parent_tid: UserPtr, a: UserPtr, b: UserPtr)
+        Process Judge Emulate(clone) when CLONE;
     /// Makes a process or thread, with its flags in memory where no filter can judge them.
     /// Fails with `ENOSYS`, and the C library falls back to `clone`.
     clone3(arguments: UserPtr, size: Size) Process Judge Errno(ENOSYS);
@@ -31,8 +36,9 @@ crate::syscalls! {
     /// Makes a process that borrows its parent's memory until it runs a program.
     vfork() Process Judge Allow;
     /// Stops sharing something with other threads.
-    /// New namespaces (`CLONE_NEW*`) fail with `EPERM`, for they would give capabilities over parts of the host kernel.
-    unshare(flags: Flags) Process Default Filter(UNSHARE);
+    /// New namespaces (`CLONE_NEW*`) fail with `EPERM` and are reported, for they would give capabilities over parts of the
+    /// host kernel.
+    unshare(flags: Flags) Process Default Emulate(unshare) when UNSHARE;
     /// Enters a namespace; fails with `EPERM`, for the sandbox's own are the only ones it may be in.
     setns(namespace: Fd, kind: Int) Process Default Errno(EPERM);
     /// Ends the calling thread.
@@ -122,9 +128,39 @@ crate::syscalls! {
     times(buffer: UserPtr) Process Default Allow;
 }
 
+fn clone(guest: &dyn Guest, flags: Flags, _: UserPtr, _: UserPtr, _: UserPtr, _: UserPtr) -> Answer {
+    refuse(guest, "clone", u64::from(flags.0) & !TIME)
+}
+
+fn unshare(guest: &dyn Guest, flags: Flags) -> Answer {
+    refuse(guest, "unshare", flags.0.into())
+}
+
+/// Only calls that ask for namespaces come here.
+fn refuse(guest: &dyn Guest, call: &'static str, flags: u64) -> Answer {
+    let names = NAMES.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, name)| *name);
+    let what = format!("new namespaces: {}", names.collect::<Vec<_>>().join(", "));
+    guest.record(Denial { call, what, remedy: REMEDY.into() });
+    Err(Errno::EPERM)
+}
+
+const REMEDY: &str = "no sandbox within this one; switch the program's own off (sentry run has --nested for that)";
+
+const NAMES: [(u64, &str); 8] = [
+    (libc::CLONE_NEWUSER as u64, "user"),
+    (libc::CLONE_NEWNS as u64, "mount"),
+    (libc::CLONE_NEWPID as u64, "pid"),
+    (libc::CLONE_NEWNET as u64, "network"),
+    (libc::CLONE_NEWIPC as u64, "ipc"),
+    (libc::CLONE_NEWUTS as u64, "uts"),
+    (libc::CLONE_NEWCGROUP as u64, "cgroup"),
+    (TIME, "time"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake::FakeGuest;
     use crate::table::find;
 
     fn verdict(name: &str, flags: u64) -> Verdict {
@@ -134,7 +170,7 @@ mod tests {
 
     #[test]
     fn no_new_namespace_by_any_bit() {
-        let refused = Verdict::Fail(Errno::EPERM);
+        let refused = Verdict::Notify;
         let all = [
             libc::CLONE_NEWNS,
             libc::CLONE_NEWCGROUP,
@@ -151,6 +187,21 @@ mod tests {
             }
         }
         assert_eq!(verdict("unshare", 0x80), refused);
+    }
+
+    #[test]
+    fn who_asks_for_namespaces_is_told() {
+        let guest = FakeGuest::default();
+        let flags = |flags: i32| Flags(flags.cast_unsigned());
+        let nothing = UserPtr(0);
+        let user_and_mounts = flags(libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_FS);
+        assert_eq!(unshare(&guest, user_and_mounts).expect_err("refused"), Errno::EPERM);
+        // The lowest byte is the signal that the parent gets.
+        let child = flags(libc::CLONE_NEWPID | 0x91);
+        assert_eq!(clone(&guest, child, nothing, nothing, nothing, nothing).expect_err("refused"), Errno::EPERM);
+        let told: Vec<_> = guest.denials().into_iter().map(|denial| (denial.call, denial.what)).collect();
+        let expected = [("unshare", "new namespaces: user, mount"), ("clone", "new namespaces: pid")];
+        assert_eq!(told, expected.map(|(call, what)| (call, what.to_owned())));
     }
 
     #[test]

@@ -45,6 +45,19 @@ pub struct Rules {
     pub trace: bool,
     /// Ids and ownership are pretended (`--fake-root`).
     pub fake_root: bool,
+    /// The kernel that the guest is told of, where that is not the host's.
+    pub kernel: Option<KernelName>,
+    /// The bytes of memory that the sandbox may use, where that is less than the host has.
+    pub memory: Option<u64>,
+}
+
+/// What uname(2) says of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelName {
+    /// Such as `6.1.0-13-amd64`.
+    pub release: String,
+    /// Such as `#1 SMP PREEMPT_DYNAMIC`; the host's if there is none.
+    pub version: Option<String>,
 }
 
 /// A rule about paths that no mount can express.

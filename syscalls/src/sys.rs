@@ -22,6 +22,16 @@ pub(crate) fn read_clock_discipline(modes: u32) -> Result<(i64, [u64; TIMEX_WORD
     Ok((Errno::result(state)?, timex))
 }
 
+/// Memory, load and uptime of the host, sysinfo(2).
+pub(crate) fn system_information() -> Result<libc::sysinfo, Errno> {
+    let mut information = std::mem::MaybeUninit::<libc::sysinfo>::zeroed();
+    // SAFETY: the kernel fills the structure, of which any bytes are valid.
+    unsafe {
+        Errno::result(libc::sysinfo(information.as_mut_ptr()))?;
+        Ok(information.assume_init())
+    }
+}
+
 fn done(result: libc::c_long) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }

@@ -75,11 +75,17 @@ pub enum Feature {
     PinnedCpus,
     /// Processes of the sandbox may not trace or read one another (hardened profiles).
     NoTracing,
+    /// `--uname`: the kernel's release and version are the policy's.
+    NamedKernel,
+    /// `--memory`: how much memory there is, is what the sandbox may use.
+    MemoryLimit,
+    /// `--nested` without a network: no namespace keeps it away, so there are no sockets for it.
+    NoNetwork,
 }
 
 impl Feature {
     /// Every feature, in the order in which rows are asked.
-    pub const ALL: [Feature; 12] = [
+    pub const ALL: [Feature; 15] = [
         Self::FakeRoot,
         Self::HostNetwork,
         Self::ProtectedNames,
@@ -92,6 +98,9 @@ impl Feature {
         Self::TracePaths,
         Self::PinnedCpus,
         Self::NoTracing,
+        Self::NamedKernel,
+        Self::MemoryLimit,
+        Self::NoNetwork,
     ];
 }
 

@@ -71,6 +71,9 @@ pub struct Run {
     /// Name of the host inside
     #[arg(long, value_name = "NAME", help_heading = "Network")]
     pub hostname: Option<String>,
+    /// Kernel that uname and /proc tell of, such as 6.1.0-13-amd64
+    #[arg(long, value_name = "RELEASE[:VERSION]", help_heading = "Network")]
+    pub uname: Option<String>,
 
     /// Set a variable, or pass one on
     #[arg(short, long, value_name = "K[=V]", help_heading = "Environment")]

@@ -133,10 +133,17 @@ pub fn decide(policy: &Policy, on_disk: bool) -> Result<Decided, Failure> {
         decided.enforce(Name::Pids, float(pids), &[Mechanism::Rlimit]);
     }
     if let Some(cpus) = limits.cpus {
+        let whole = cpus.ceil().max(1.0);
+        // Also where a cgroup measures out the time: programs count the processors that they may run on.
+        decided.cpus = pinned(whole)?;
         if cpus_in_group {
-            decided.enforce(Name::Cpus, cpus, &[Mechanism::Cgroup]);
+            decided.enforce(Name::Cpus, cpus, &[Mechanism::Cgroup, Mechanism::Affinity]);
         } else {
-            pin(&mut decided, cpus)?;
+            decided.enforce(Name::Cpus, whole, &[Mechanism::Affinity]);
+            if whole > cpus {
+                let warning = format!("--cpus {cpus} is rounded up to {whole}: a part of a CPU needs a cgroup");
+                decided.warnings.push(warning);
+            }
         }
     }
     if let Some(timeout) = limits.timeout {
@@ -176,22 +183,14 @@ fn mark_root(decided: &mut Decided) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Without a cgroup only whole CPUs can be given: the first ones that we have ourselves, another choice for each run.
-fn pin(decided: &mut Decided, cpus: f64) -> Result<(), Failure> {
+/// The first so many of our own CPUs, counted from another one for each run; `None` if that is all of them.
+fn pinned(count: f64) -> Result<Option<Vec<usize>>, Failure> {
     let own = shim::sys::affinity().step(|| "look up the CPUs of this process")?;
-    let whole = cpus.ceil().max(1.0);
-    if whole > cpus {
-        decided.warnings.push(format!("--cpus {cpus} is rounded up to {whole}: a part of a CPU needs a cgroup"));
-    }
     let start = usize::try_from(std::process::id()).unwrap_or(0) % own.len().max(1);
     let turned = own.iter().cycle().skip(start).take(own.len());
     let chosen: Vec<usize> =
-        turned.copied().zip(1u32..).take_while(|(_, n)| f64::from(*n) <= whole).map(|(cpu, _)| cpu).collect();
-    decided.enforce(Name::Cpus, whole, &[Mechanism::Affinity]);
-    if chosen.len() < own.len() {
-        decided.cpus = Some(chosen);
-    }
-    Ok(())
+        turned.copied().zip(1u32..).take_while(|(_, n)| f64::from(*n) <= count).map(|(cpu, _)| cpu).collect();
+    Ok((chosen.len() < own.len()).then_some(chosen))
 }
 
 #[allow(clippy::cast_precision_loss)] // a report; beyond 2^53 nobody counts bytes

@@ -10,6 +10,7 @@ mod idmap;
 pub mod limits;
 mod made;
 mod mounts;
+mod numbers;
 pub mod placed;
 mod profile;
 mod rules;
@@ -148,9 +149,11 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         let routes = Routes::new(Arch::native(), policy.surface, &features);
         let home = policy.home(&facts).to_owned();
         let variables = variables(policy, &identity, &home)?;
+        let mut view = arranged.view;
+        numbers::add(&mut view, policy, decided.cpus.as_deref())?;
         let plan = Plan {
             identity,
-            view: arranged.view,
+            view,
             own_network: policy.net == Net::None,
             hostname: policy.hostname.clone(),
             filter: filter(policy, &features, &routes),
@@ -294,6 +297,8 @@ fn features(
     add(policy.trace_denied, Feature::TracePaths);
     add(pinned, Feature::PinnedCpus);
     add(!policy.tracing_inside, Feature::NoTracing);
+    add(rules.kernel.is_some(), Feature::NamedKernel);
+    add(rules.memory.is_some(), Feature::MemoryLimit);
     features
 }
 
@@ -331,6 +336,9 @@ fn supervisor_filter(features: &[Feature]) -> Vec<syscalls::filter::Instruction>
     }
     if any(&[Feature::SocketGrants, Feature::PathCalls]) {
         calls.extend(own_calls::FOR_SOCKETS);
+    }
+    if any(&[Feature::NamedKernel, Feature::MemoryLimit]) {
+        calls.extend(own_calls::FOR_NUMBERS);
     }
     compile_list(Arch::native(), &calls, Verdict::Kill)
 }

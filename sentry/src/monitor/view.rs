@@ -191,6 +191,8 @@ fn arrange_or_weigh(
     // Parents first: what lies beneath a place is mounted on top of it.
     result.view.places.sort_by(|one, other| components(&one.inside).cmp(components(&other.inside)));
     result.rules.started = Some(now());
+    result.rules.kernel.clone_from(&policy.kernel);
+    result.rules.memory = super::numbers::memory(policy);
     Ok(result)
 }
 

@@ -19,7 +19,7 @@ use super::limits::LimitChanges;
 use super::path::{self, shown};
 use super::rule::{Contents, Kind, MadeFile};
 use super::view::Facts;
-use super::{Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, Scratch, profile};
+use super::{Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, Scratch, kernel, profile};
 
 /// More than any policy that a person can read.
 const LARGEST: u64 = 1 << 20;
@@ -91,6 +91,7 @@ struct Network {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct Process {
     hostname: Option<String>,
+    uname: Option<String>,
     workdir: Option<String>,
     surface: Option<Reachable>,
     bare_proc: Option<bool>,
@@ -241,6 +242,7 @@ impl<'a> Reader<'a> {
             environment: environment.into(),
             net: network.mode,
             hostname: process.hostname,
+            kernel: process.uname.as_deref().map(kernel::parse).transpose()?,
             limits,
             cow_store: files.cow_store,
             bare_proc: process.bare_proc,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use hashbrown::HashSet;
 use syscalls::pattern::{Pattern, is_pattern};
+use syscalls::rules::KernelName;
 use syscalls::table::Surface;
 
 use super::limits::LimitChanges;
@@ -35,6 +36,7 @@ pub struct Layer {
     pub environment: Environment,
     pub net: Option<Net>,
     pub hostname: Option<String>,
+    pub kernel: Option<KernelName>,
     pub limits: LimitChanges,
     pub cow_store: Option<CowStore>,
     pub bare_proc: Option<bool>,
@@ -65,6 +67,7 @@ impl Layer {
         replace(&mut policy.cwd, self.cwd);
         replace(&mut policy.net, self.net);
         replace(&mut policy.hostname, self.hostname);
+        replace(&mut policy.kernel, self.kernel.map(Some));
         replace(&mut policy.cow_store, self.cow_store);
         replace(&mut policy.bare_proc, self.bare_proc);
         replace(&mut policy.tracing_inside, self.tracing_inside);

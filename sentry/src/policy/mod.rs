@@ -15,6 +15,7 @@ use syscalls::table::Surface;
 pub mod environment;
 pub mod file;
 pub mod grant;
+pub mod kernel;
 pub mod layer;
 pub mod limits;
 pub mod path;
@@ -165,6 +166,8 @@ pub struct Policy {
     pub net: Net,
     /// Host name inside.
     pub hostname: String,
+    /// The kernel that programs are told of, if not the host's.
+    pub kernel: Option<syscalls::rules::KernelName>,
     /// Limits.
     pub limits: Limits,
     /// Where copies of changed files live.
@@ -231,6 +234,7 @@ impl Policy {
             environment: Environment::default(),
             net: Net::None,
             hostname: "sandbox".to_owned(),
+            kernel: None,
             limits: Limits::default(),
             cow_store: CowStore::Disk,
             resume: None,

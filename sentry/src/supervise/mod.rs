@@ -34,7 +34,7 @@ use crate::platform::Platform;
 use crate::pretended::Pretended;
 use audit::Audit;
 use denials::{Denials, Told};
-use watch::{Watch, Watched};
+use watch::{Usage, Watch, Watched};
 
 /// What all threads share.
 pub struct Shared<P> {
@@ -56,6 +56,8 @@ pub struct Shared<P> {
     pub audit: Audit,
     /// Who processes pretend to be.
     pub pretended: Pretended,
+    /// What the sandbox uses.
+    pub usage: Usage,
 }
 
 impl<P> Shared<P> {
@@ -137,6 +139,7 @@ fn supervise<P: Platform>(
 
     let own_proc = proc.try_clone().map_err(|_| Failure::new("hold the private /proc", Errno::last()))?;
     let mut watch = Watch::new(own_proc, orders.watched);
+    let usage_proc = proc.try_clone().map_err(|_| Failure::new("hold the private /proc", Errno::last()))?;
     let shared = Arc::new(Shared {
         platform,
         dispatch: orders.dispatch,
@@ -147,6 +150,7 @@ fn supervise<P: Platform>(
         denials,
         audit,
         pretended: Pretended::default(),
+        usage: Usage::new(usage_proc, init_pid.as_raw()),
     });
     pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;
 

@@ -102,3 +102,6 @@ pub const FOR_PATHS: &[&str] = &[
 
 /// Needed when sockets in grants are decided by the supervisor.
 pub const FOR_SOCKETS: &[&str] = &["connect", "getsockname", "getsockopt", "sendto"];
+
+/// Needed when the guest is told of another kernel or of less memory: what the host's are.
+pub const FOR_NUMBERS: &[&str] = &["sysinfo", "uname"];

@@ -6,7 +6,8 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::dir::Dir;
 use nix::fcntl::OFlag;
@@ -106,18 +107,24 @@ impl Watch {
         names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()) && name != "1").collect()
     }
 
-    /// Looks once; tells the monitor of limits that were reached.
-    pub fn look(&mut self, init: i32, monitor: BorrowedFd) {
-        let mut sum = Sum::default();
-        let pids = self.pids();
-        for pid in &pids {
+    /// Adds up what all processes use. Of init nothing but its processor time and its being there counts.
+    fn sum(&self, pids: &[String], init: i32) -> Sum {
+        let (mut sum, init) = (Sum::default(), init.to_string());
+        for pid in pids {
             let Some(one) = self.read(pid, "stat").and_then(|stat| parse_stat(&stat, self.page)) else { continue };
             sum.ticks += one.ticks;
             sum.threads += one.threads;
-            if *pid != init.to_string() {
+            if *pid != init {
                 sum.memory += one.memory;
             }
         }
+        sum
+    }
+
+    /// Looks once; tells the monitor of limits that were reached.
+    pub fn look(&mut self, init: i32, monitor: BorrowedFd) {
+        let pids = self.pids();
+        let mut sum = self.sum(&pids, init);
         // Resident sets count shared pages once for each process: only when that is too much is the exact sum worth its cost.
         if self.watched.memory.is_some_and(|limit| sum.memory > limit) {
             sum.memory = pids.iter().filter_map(|pid| self.proportional(pid)).sum();
@@ -150,6 +157,38 @@ impl Watch {
         if self.peak.threads > 0 {
             let _ = send(monitor, &ToMonitor::Peaks { memory: self.peak.memory, pids: self.peak.threads }, None);
         }
+    }
+}
+
+/// What the sandbox uses, for guests that ask: looked up at most once in a while, whoever asks how often.
+#[derive(Debug)]
+pub struct Usage {
+    watch: Watch,
+    init: i32,
+    last: Mutex<Option<(Instant, Sum)>>,
+}
+
+/// How old an answer may be.
+const FRESH: Duration = Duration::from_millis(50);
+
+impl Usage {
+    /// Of the processes shown by `proc`, as [`Watch`].
+    pub fn new(proc: OwnedFd, init: i32) -> Self {
+        Self { watch: Watch::new(proc, Watched::default()), init, last: Mutex::default() }
+    }
+
+    /// Bytes of memory, and threads.
+    pub fn now(&self) -> (u64, u64) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = match *last {
+            Some((at, sum)) if at.elapsed() < FRESH => sum,
+            _ => {
+                let sum = self.watch.sum(&self.watch.pids(), self.init);
+                *last = Some((Instant::now(), sum));
+                sum
+            }
+        };
+        (sum.memory, sum.threads)
     }
 }
 

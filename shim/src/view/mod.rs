@@ -89,7 +89,7 @@ pub fn build(plan: &Plan, lost: &mut dyn FnMut(&str), upper: &mut dyn FnMut(&CSt
     for place in &view.places {
         tree.place(place, view.size, upper)?;
     }
-    proc::mount(&tree, view.bare_proc, plan.allow_degraded, lost)?;
+    proc::mount(&tree, view, plan.allow_degraded, lost)?;
     tree.unstage()?;
     tree.seal(plan.view.root_writable)?;
     enter(&tree)

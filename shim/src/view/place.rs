@@ -350,6 +350,17 @@ impl Tree {
         Ok(mount)
     }
 
+    /// Mounts a new read-only file over the one at `path`, if there is one.
+    pub(super) fn lay_over(&self, path: &CStr, content: &[u8]) -> Result<(), Failure> {
+        let step = || format!("write {}", show(path));
+        let point = match self.look(path) {
+            Err(Errno::ENOENT) => return Ok(()),
+            other => other.step(step)?,
+        };
+        let file = self.made_file(content, &show(path))?;
+        sys::attach(file.as_fd(), point.as_fd()).step(step)
+    }
+
     /// Mounts `path` onto itself read-only.
     pub(super) fn freeze(&self, path: &CStr) -> Result<(), Failure> {
         let step = || format!("make {} read-only", show(path));

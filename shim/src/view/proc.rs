@@ -10,6 +10,7 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::place::Tree;
 use crate::failure::{Failure, Step};
+use crate::plan::View;
 use crate::sys;
 
 /// Writable knobs of the whole machine: shown, read-only.
@@ -26,7 +27,8 @@ const COVERED: [&std::ffi::CStr; 7] = [
     c"proc/scsi",
 ];
 
-pub(super) fn mount(tree: &Tree, bare: bool, allow_degraded: bool, lost: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+pub(super) fn mount(tree: &Tree, view: &View, allow_degraded: bool, lost: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+    let bare = view.bare_proc;
     let step = || "mount the sandbox's own /proc";
     let context = sys::fs_open(c"proc").step(step)?;
     if bare {
@@ -56,6 +58,9 @@ pub(super) fn mount(tree: &Tree, bare: bool, allow_degraded: bool, lost: &mut dy
         for path in COVERED {
             tree.cover(path)?;
         }
+    }
+    for (path, content) in &view.over_proc {
+        tree.lay_over(path, content)?;
     }
     Ok(())
 }

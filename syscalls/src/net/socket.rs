@@ -14,6 +14,7 @@ crate::syscalls! {
     /// Fails with `EAFNOSUPPORT` for every other family and with `EPROTONOSUPPORT` for other protocols of these.
     /// Limit: while sockets in grants are judged, Unix datagram sockets fail with `ESOCKTNOSUPPORT`, as each of their messages may name another receiver.
     socket(domain: Int, kind: Int, protocol: Int) Network Default Filter(SOCKET) {
+        NoNetwork => Filter(LOCAL),
         SocketGrants => Filter(SOCKET_NO_DATAGRAMS),
     };
     /// Makes two connected sockets of the Unix domain.
@@ -70,6 +71,10 @@ macro_rules! families {
 
 const SOCKET: &[Check] = families!();
 const SOCKET_NO_DATAGRAMS: &[Check] = families!(NO_DATAGRAMS, NO_RAW_DATAGRAMS);
+
+/// Without a network namespace an empty network is one without sockets for it.
+const LOCAL: &[Check] =
+    &[Check { all: &[domain(libc::AF_UNIX)], then: Allow }, Check { all: &[], then: Fail(Errno::EAFNOSUPPORT) }];
 
 const SOCKETPAIR: &[Check] =
     &[Check { all: &[domain(libc::AF_UNIX)], then: Allow }, Check { all: &[], then: Fail(Errno::EAFNOSUPPORT) }];
