@@ -11,6 +11,7 @@
 //! These numbers are no secret and no boundary: credentials that are pretended grant nothing (see
 //! [`credentials`](syscalls::credentials)).
 
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashMap;
@@ -24,6 +25,8 @@ const ROOT: u64 = libc::RLIM_INFINITY;
 const FIRST: u64 = 1 << 40;
 /// Different credentials at most.
 const MOST: usize = 65536;
+/// Id maps of pretended namespaces at most; each is a descriptor of the supervisor.
+const MOST_MAPS: usize = 256;
 /// Supplementary groups of all of them together at most.
 const MOST_GROUPS: usize = 1 << 22;
 
@@ -32,6 +35,7 @@ const MOST_GROUPS: usize = 1 << 22;
 pub struct Pretended {
     table: Mutex<Table>,
     limits: Mutex<()>,
+    maps: Mutex<Vec<OwnedFd>>,
 }
 
 /// What tells one execution of a program from another; the same for everything that is forked from it.
@@ -51,10 +55,43 @@ struct Table {
     entries: Vec<Known>,
     numbers: HashMap<Known, usize>,
     groups: usize,
+    /// What everybody is at the start.
     root: Known,
 }
 
 impl Pretended {
+    /// A table whose processes are this at the start.
+    pub fn beginning(as_whom: Credentials) -> Self {
+        let root = Known { credentials: Arc::new(as_whom), set_in: None };
+        Self { table: Mutex::new(Table { root, ..Table::default() }), ..Self::default() }
+    }
+
+    /// A new file in the place of an id map, and its number. `ENOSPC` when there are too many.
+    pub fn new_map(&self) -> Result<(u32, OwnedFd), Errno> {
+        let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
+        if maps.len() >= MOST_MAPS {
+            return Err(Errno::ENOSPC);
+        }
+        let file = OwnedFd::from(crate::raw::memory_file()?);
+        maps.push(file.try_clone().map_err(|_| Errno::EMFILE)?);
+        Ok((u32::try_from(maps.len() - 1).map_err(|_| Errno::ENOSPC)?, file))
+    }
+
+    /// `credentials` with what the maps of their pretended namespace say by now.
+    pub fn mapped(&self, credentials: Arc<Credentials>) -> Arc<Credentials> {
+        if credentials.user_map.is_none() && credentials.group_map.is_none() {
+            return credentials;
+        }
+        let read = |number: u32| {
+            let maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut text = [0; 4096];
+            // The guest has the same open file, so its place in it is left alone.
+            let length = nix::sys::uio::pread(maps.get(usize::try_from(number).ok()?)?, &mut text, 0).ok()?;
+            Some(String::from_utf8_lossy(&text[..length]).into_owned())
+        };
+        Arc::new((*credentials).clone().mapped(read))
+    }
+
     /// What a process with this limit pretends to be. One that never came from us, as init's may be, is root's.
     pub fn of_limit(&self, limit: u64) -> Known {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);

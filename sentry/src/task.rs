@@ -228,11 +228,12 @@ impl<P: Platform> Guest for Task<'_, P> {
             None => false,
         };
         self.still_pending()?;
+        let credentials = self.shared.pretended.mapped(known.credentials);
         if !executed {
-            return Ok(known.credentials);
+            return Ok(credentials);
         }
         // Remembered, so that it need not be asked again.
-        let after = known.credentials.after_exec();
+        let after = credentials.after_exec();
         let new = self.shared.pretended.limit_for(after.clone(), || self.image())?;
         let _alone = self.shared.pretended.alone();
         if crate::raw::real_time_limit(self.notification.tid)? == limit {
@@ -241,12 +242,17 @@ impl<P: Platform> Guest for Task<'_, P> {
         Ok(Arc::new(after))
     }
 
+    fn new_map(&self) -> Result<(u32, OwnedFd), Errno> {
+        self.shared.pretended.new_map()
+    }
+
     fn credentials_of(&self, process: i32) -> Result<Arc<Credentials>, Errno> {
         let process = self.number_here(process)?;
         let known = self.shared.pretended.of_limit(crate::raw::real_time_limit(process)?);
+        let credentials = self.shared.pretended.mapped(known.credentials);
         match known.set_in {
-            Some(image) if self.image_of(process)? != image => Ok(Arc::new(known.credentials.after_exec())),
-            _ => Ok(known.credentials),
+            Some(image) if self.image_of(process)? != image => Ok(Arc::new(credentials.after_exec())),
+            _ => Ok(credentials),
         }
     }
 

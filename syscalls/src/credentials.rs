@@ -41,6 +41,19 @@ pub struct Credentials {
     pub bounding: u64,
     /// `PR_SET_SECUREBITS`, `PR_SET_KEEPCAPS` among them.
     pub secure_bits: u32,
+    /// Users of a pretended user namespace that is not mapped yet.
+    pub user_map: Option<Unmapped>,
+    /// Groups of it.
+    pub group_map: Option<Unmapped>,
+}
+
+/// The ids of a new user namespace while its map is not written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Unmapped {
+    /// The id outside, which the map speaks of.
+    pub outer: u32,
+    /// The number of the file that stands in the map's place, once it was opened.
+    pub map: Option<u32>,
 }
 
 impl Default for Credentials {
@@ -55,11 +68,19 @@ impl Default for Credentials {
             ambient: 0,
             bounding: EVERY_CAPABILITY,
             secure_bits: 0,
+            user_map: None,
+            group_map: None,
         }
     }
 }
 
 impl Credentials {
+    /// Those of an ordinary user without privileges.
+    pub fn ordinary(user: u32, group: u32) -> Self {
+        let all = |id| Ids { real: id, effective: id, saved: id, file: id };
+        Self { user: all(user), group: all(group), effective: 0, permitted: 0, bounding: 0, ..Self::default() }
+    }
+
     /// Whether the capability with this number is in use.
     pub fn can(&self, capability: u32) -> bool {
         self.effective & (1 << capability) != 0

@@ -115,6 +115,11 @@ pub trait Guest {
         Err(Errno::ENOSYS)
     }
 
+    /// A new file in memory that stands in the place of an id map, and its number. `ENOSPC` when there are too many.
+    fn new_map(&self) -> Result<(u32, OwnedFd), Errno> {
+        Err(Errno::ENOSYS)
+    }
+
     /// The soft limit of the size of files that the task may make, in bytes (`RLIMIT_FSIZE`).
     fn largest_file(&self) -> Result<u64, Errno>;
 

@@ -180,6 +180,7 @@ pub fn feature(feature: Feature) -> &'static str {
         Feature::Copies => "copy-on-write directories",
         Feature::TracePaths => "`--trace denied`",
         Feature::PinnedCpus => "`--cpus` by pinning",
+        Feature::PretendedIds => "`--fake-root` or `--userns emulate`",
         Feature::FakeRoot => "`--fake-root`",
         Feature::NoTracing => "tracing switched off",
         Feature::NamedKernel => "`--uname`",

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use crate::args::{Flags, UserPtr};
 use crate::guest::{Denial, Guest};
 use crate::identity::limit::{FIRST, SECOND, getrlimit, prlimit64, setrlimit};
+use crate::identity::namespace;
 use crate::reply::Answer;
 use crate::table::{Check, Op, Test, Verdict};
 
@@ -36,6 +37,7 @@ crate::syscalls! {
     /// Makes a process that borrows its parent's memory until it runs a program.
     vfork() Process Judge Allow;
     /// Stops sharing something with other threads.
+    /// Limit: with `--userns emulate` a user namespace alone is pretended: the caller is whom its id maps make of it, and nothing else changes; what `/proc/self/uid_map` shows is the kernel's, and threads are not counted.
     /// New namespaces (`CLONE_NEW*`) fail with `EPERM` and are reported, for they would give capabilities over parts of the
     /// host kernel.
     unshare(flags: Flags) Process Default Emulate(unshare) when UNSHARE;
@@ -116,12 +118,12 @@ crate::syscalls! {
     /// Reads and sets resource limits; none can be raised above the sandbox's.
     /// Limit: under `--fake-root` `RLIMIT_RTTIME` is unlimited, and what is set is forgotten; the file `limits` in `/proc` shows a mark of the sentry.
     prlimit64(process: Pid, resource: Uint, new: UserPtr, old: UserPtr) Process Judge Allow {
-        FakeRoot => Emulate(prlimit64) when SECOND,
+        PretendedIds => Emulate(prlimit64) when SECOND,
     };
     /// Reads a resource limit.
-    getrlimit(resource: Uint, limit: UserPtr) Process Judge Allow { FakeRoot => Emulate(getrlimit) when FIRST };
+    getrlimit(resource: Uint, limit: UserPtr) Process Judge Allow { PretendedIds => Emulate(getrlimit) when FIRST };
     /// Sets a resource limit; none can be raised above the sandbox's.
-    setrlimit(resource: Uint, limit: UserPtr) Process Judge Allow { FakeRoot => Emulate(setrlimit) when FIRST };
+    setrlimit(resource: Uint, limit: UserPtr) Process Judge Allow { PretendedIds => Emulate(setrlimit) when FIRST };
     /// Returns what was used of processor and memory.
     getrusage(who: Int, usage: UserPtr) Process Judge Allow;
     /// Returns what was used of processor time.
@@ -133,6 +135,9 @@ fn clone(guest: &dyn Guest, flags: Flags, _: UserPtr, _: UserPtr, _: UserPtr, _:
 }
 
 fn unshare(guest: &dyn Guest, flags: Flags) -> Answer {
+    if guest.rules().pretend_namespaces && namespace::is_user_only(flags) {
+        return namespace::unshare(guest);
+    }
     refuse(guest, "unshare", flags.0.into())
 }
 
@@ -140,11 +145,15 @@ fn unshare(guest: &dyn Guest, flags: Flags) -> Answer {
 fn refuse(guest: &dyn Guest, call: &'static str, flags: u64) -> Answer {
     let names = NAMES.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, name)| *name);
     let what = format!("new namespaces: {}", names.collect::<Vec<_>>().join(", "));
-    guest.record(Denial { call, what, remedy: REMEDY.into() });
+    let user_only = flags & (NAMESPACES | TIME) == libc::CLONE_NEWUSER as u64;
+    let remedy = if call == "unshare" && user_only { PRETEND } else { REMEDY };
+    guest.record(Denial { call, what, remedy: remedy.into() });
     Err(Errno::EPERM)
 }
 
 const REMEDY: &str = "no sandbox within this one; switch the program's own off (sentry run has --nested for that)";
+
+const PRETEND: &str = "let it believe that it is root in one with --userns emulate";
 
 const NAMES: [(u64, &str); 8] = [
     (libc::CLONE_NEWUSER as u64, "user"),

@@ -45,6 +45,8 @@ pub struct Rules {
     pub trace: bool,
     /// Ids and ownership are pretended (`--fake-root`).
     pub fake_root: bool,
+    /// A user namespace may be pretended (`--userns emulate`).
+    pub pretend_namespaces: bool,
     /// The kernel that the guest is told of, where that is not the host's.
     pub kernel: Option<KernelName>,
     /// The bytes of memory that the sandbox may use, where that is less than the host has.

@@ -53,6 +53,8 @@ pub enum Surface {
 pub enum Feature {
     /// `--fake-root`: ids, capabilities and the ownership of files are the sentry's to tell.
     FakeRoot,
+    /// `--fake-root` or `--userns emulate`: ids and capabilities are the sentry's to tell.
+    PretendedIds,
     /// `--net all`: connections are not observed, for they are not refused.
     HostNetwork,
     /// Names that must not be created: every call that makes or moves a name is emulated.
@@ -85,8 +87,9 @@ pub enum Feature {
 
 impl Feature {
     /// Every feature, in the order in which rows are asked.
-    pub const ALL: [Feature; 15] = [
+    pub const ALL: [Feature; 16] = [
         Self::FakeRoot,
+        Self::PretendedIds,
         Self::HostNetwork,
         Self::ProtectedNames,
         Self::AnchoredNames,

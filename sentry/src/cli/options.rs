@@ -7,7 +7,7 @@ use clap::{ArgAction, Args};
 
 use super::bubblewrap::Bubblewrap;
 use crate::policy::limits::LimitChanges;
-use crate::policy::{CowStore, Interpose, Net};
+use crate::policy::{CowStore, Interpose, Net, Userns};
 
 const EXAMPLES: &str = "\
 A path appears under its own name. Rules do not depend on their order: the longest path wins, and
@@ -103,6 +103,9 @@ pub struct Run {
     /// Let it be root, with users, owners and modes that only it sees
     #[arg(long, help_heading = "Policy")]
     pub fake_root: bool,
+    /// Refuse user namespaces, or let a program believe that it is root in one
+    #[arg(long, value_enum, value_name = "deny|emulate", hide_possible_values = true, help_heading = "Policy")]
+    pub userns: Option<Userns>,
     /// Go on without protections that this host cannot give
     #[arg(long, help_heading = "Policy")]
     pub allow_degraded: bool,

@@ -8,7 +8,7 @@ use shim::failure::{Failure, Step};
 use shim::plan::ResourceLimit;
 
 use super::cgroup::{Cgroup, Host};
-use crate::policy::Policy;
+use crate::policy::{Policy, Userns};
 use crate::supervise::watch::Watched;
 
 /// A limit's name, as the options spell it.
@@ -100,7 +100,7 @@ impl Decided {
 pub fn decide(policy: &Policy, on_disk: bool) -> Result<Decided, Failure> {
     let limits = &policy.limits;
     let mut decided = Decided { resources: vec![shim::limits::NO_CORE], ..Decided::default() };
-    if policy.fake_root {
+    if policy.fake_root || policy.userns == Userns::Emulate {
         mark_root(&mut decided)?;
     }
     if limits.memory.is_some() || limits.cpus.is_some() {
@@ -172,12 +172,14 @@ pub fn decide(policy: &Policy, on_disk: bool) -> Result<Decided, Failure> {
     Ok(decided)
 }
 
-/// Under `--fake-root` this limit says who a process pretends to be ([`pretended`](crate::pretended)); none is root.
+/// Under `--fake-root` and `--userns emulate` this limit says who a process pretends to be ([`pretended`](crate::pretended)); none is root.
 fn mark_root(decided: &mut Decided) -> Result<(), Failure> {
     let (_, hard) = shim::sys::limit(libc::RLIMIT_RTTIME).step(|| "read the limit of real-time work")?;
     if hard != libc::RLIM_INFINITY {
-        let failure = Failure::check_text("--fake-root needs the resource limit of real-time work (RLIMIT_RTTIME)");
-        return Err(failure.remedy("start sentry where 'ulimit -H -R' is unlimited, or without --fake-root"));
+        let failure = Failure::check_text(
+            "--fake-root and --userns emulate need the resource limit of real-time work (RLIMIT_RTTIME)",
+        );
+        return Err(failure.remedy("start sentry where 'ulimit -H -R' is unlimited, or without them"));
     }
     decided.resource(libc::RLIMIT_RTTIME, libc::RLIM_INFINITY, libc::RLIM_INFINITY);
     Ok(())

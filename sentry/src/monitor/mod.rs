@@ -42,7 +42,7 @@ use crate::changes::obeyed::Obeyed;
 use crate::changes::record::{self, Argument, Ending, Record};
 use crate::platform::Platform;
 use crate::policy::view::Facts;
-use crate::policy::{Interpose, Net, Policy, Sink, environment};
+use crate::policy::{Interpose, Net, Policy, Sink, Userns, environment};
 use crate::report::{Cause, ChangedFile, Report};
 use crate::supervise::{Orders, own_calls};
 
@@ -174,6 +174,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         rules.judge_sockets = arranged.host_directories;
         rules.trace = policy.trace_denied;
         rules.fake_root = policy.fake_root;
+        rules.pretend_namespaces = policy.userns == Userns::Emulate;
         rules.log_refusals = policy.audit.is_some();
         rules.audit = policy.audit.is_some() && !policy.patterns.iter().any(|rule| rule.log);
         let orders = wait::Once::new(Orders { dispatch: Dispatch::new(&routes), rules, watched: decided.watched });
@@ -280,9 +281,10 @@ fn features(
             features.push(feature);
         }
     };
+    let pretends = policy.fake_root || policy.userns == Userns::Emulate;
     let every_path = policy.interpose == Interpose::Full
         || policy.audit.is_some()
-        || policy.fake_root
+        || pretends
         || !rules.paths.is_empty()
         || !rules.virtual_files.is_empty();
     add(copies, Feature::Copies);
@@ -292,6 +294,7 @@ fn features(
     add(rules.change_listings(), Feature::HiddenNames);
     add(rules.are_about_changes() || policy.fake_root, Feature::PathRules);
     add(policy.fake_root, Feature::FakeRoot);
+    add(pretends, Feature::PretendedIds);
     add(host_directories, Feature::SocketGrants);
     add(policy.net == Net::All, Feature::HostNetwork);
     add(policy.trace_denied, Feature::TracePaths);
@@ -339,6 +342,9 @@ fn supervisor_filter(features: &[Feature]) -> Vec<syscalls::filter::Instruction>
     }
     if any(&[Feature::NamedKernel, Feature::MemoryLimit]) {
         calls.extend(own_calls::FOR_NUMBERS);
+    }
+    if any(&[Feature::PretendedIds]) {
+        calls.extend(own_calls::FOR_NAMESPACES);
     }
     compile_list(Arch::native(), &calls, Verdict::Kill)
 }

@@ -99,6 +99,7 @@ struct Process {
     seccomp: Option<String>,
     interpose: Option<Interpose>,
     fake_root: Option<bool>,
+    userns: Option<super::Userns>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -250,6 +251,7 @@ impl<'a> Reader<'a> {
             seccomp: place(&process.seccomp)?,
             interpose: process.interpose,
             fake_root: process.fake_root,
+            userns: process.userns,
             protect: files.protect.map(protected).transpose()?,
             ..layer
         })

@@ -15,7 +15,7 @@ use syscalls::table::Surface;
 use super::limits::LimitChanges;
 use super::path::{absolute, check_bytes, shown};
 use super::rule::{Kind, MadeFile, PatternRule, Subject, escaped, subject};
-use super::{Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, Scratch};
+use super::{Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, Scratch, Userns};
 
 /// Changes to a policy; what is `None` or empty stays as it was.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,6 +44,7 @@ pub struct Layer {
     pub seccomp: Option<PathBuf>,
     pub interpose: Option<Interpose>,
     pub fake_root: Option<bool>,
+    pub userns: Option<Userns>,
 }
 
 impl Layer {
@@ -62,6 +63,7 @@ impl Layer {
         replace(&mut policy.protect, self.protect);
         replace(&mut policy.interpose, self.interpose);
         replace(&mut policy.fake_root, self.fake_root);
+        replace(&mut policy.userns, self.userns);
         replace(&mut policy.surface, self.surface);
         replace(&mut policy.system, self.system);
         replace(&mut policy.cwd, self.cwd);

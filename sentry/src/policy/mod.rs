@@ -78,6 +78,17 @@ pub enum Interpose {
     Full,
 }
 
+/// What becomes of a program's wish for a user namespace of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Userns {
+    /// It fails.
+    #[default]
+    Deny,
+    /// It is root for itself, and nothing else changes.
+    Emulate,
+}
+
 /// Where changed files of copy-on-write directories are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -184,6 +195,8 @@ pub struct Policy {
     pub interpose: Interpose,
     /// The guest is root for itself: ids and ownership are pretended.
     pub fake_root: bool,
+    /// What becomes of a program's wish for a user namespace.
+    pub userns: Userns,
     /// Where every decision about a path is logged.
     pub audit: Option<PathBuf>,
     /// Go on when the host cannot give a protection, after saying what is lost.
@@ -243,6 +256,7 @@ impl Policy {
             seccomp: None,
             interpose: Interpose::Minimal,
             fake_root: false,
+            userns: Userns::Deny,
             audit: None,
             allow_degraded: false,
             trace_denied: false,

@@ -24,8 +24,9 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use shim::failure::{Failure, Step};
 use shim::message::{ToMonitor, send};
-use shim::plan::Plan;
+use shim::plan::{Identity, Plan};
 use shim::start::Seat;
+use syscalls::credentials::Credentials;
 use syscalls::dispatch::Dispatch;
 use syscalls::owners::Owner;
 use syscalls::rules::Rules;
@@ -140,6 +141,8 @@ fn supervise<P: Platform>(
     let own_proc = proc.try_clone().map_err(|_| Failure::new("hold the private /proc", Errno::last()))?;
     let mut watch = Watch::new(own_proc, orders.watched);
     let usage_proc = proc.try_clone().map_err(|_| Failure::new("hold the private /proc", Errno::last()))?;
+    let Identity { uid, gid, .. } = plan.identity;
+    let beginning = if orders.rules.fake_root { Credentials::default() } else { Credentials::ordinary(uid, gid) };
     let shared = Arc::new(Shared {
         platform,
         dispatch: orders.dispatch,
@@ -149,7 +152,7 @@ fn supervise<P: Platform>(
         descriptors,
         denials,
         audit,
-        pretended: Pretended::default(),
+        pretended: Pretended::beginning(beginning),
         usage: Usage::new(usage_proc, init_pid.as_raw()),
     });
     pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;

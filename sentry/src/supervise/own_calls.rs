@@ -68,6 +68,9 @@ pub const ALWAYS: &[&str] = &[
     "fchdir",
 ];
 
+/// Needed when user namespaces are pretended: their id maps are files in memory.
+pub const FOR_NAMESPACES: &[&str] = &["memfd_create", "pread64"];
+
 /// Needed when names are protected: the calls that make and move names are done by the supervisor.
 /// The C library turns a `renameat2` without flags into a `renameat`.
 pub const FOR_NAMES: &[&str] =

@@ -15,11 +15,13 @@ use nix::sys::stat::{Mode as Permissions, SFlag, fstat};
 use super::judge::{self, Use};
 use super::named::Named;
 use super::object::{self, Otherwise};
+use super::resolve::is_procfs;
 use super::trace::looked_up;
 use super::walk::{MAX_LINKS, Parent, Start, Umask, names_stay};
 use super::{CREATES, SET_ID, TEMPORARY};
 use crate::args::{DirFd, Flags, Mode, PathPtr};
 use crate::guest::Guest;
+use crate::identity::namespace;
 use crate::reply::{Answer, Reply};
 use crate::table::Verdict::{Allow, Fail, Notify};
 use crate::table::{Check, Op, Test};
@@ -218,6 +220,13 @@ impl Opening {
     /// Opens what is there.
     pub(super) fn existing(&self, guest: &dyn Guest, object: &OwnedFd) -> Answer {
         let changes = self.flags & libc::O_ACCMODE != libc::O_RDONLY || self.flags & libc::O_TRUNC != 0;
+        if changes
+            && guest.rules().pretend_namespaces
+            && is_procfs(object)?
+            && let Some(map) = namespace::map_file(guest, object)?
+        {
+            return Ok(Reply::Inject { file: map, cloexec: self.flags & libc::O_CLOEXEC != 0 });
+        }
         let judged = judge::object(guest, self.call, object, if changes { Use::Change } else { Use::Read });
         // Whoever asked for it to be made would take "there is no such name" for a missing directory.
         let creates = self.flags & libc::O_CREAT != 0;

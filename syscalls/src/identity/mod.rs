@@ -11,6 +11,7 @@ mod capabilities;
 mod change;
 mod ids;
 pub(crate) mod limit;
+pub(crate) mod namespace;
 
 use std::sync::{Mutex, PoisonError};
 
@@ -70,47 +71,47 @@ const PERSONALITY: &[Check] = &[Check {
 crate::syscalls! {
     /// Returns the real user id.
     /// Limit: under `--fake-root` ids are those of the process; a thread that set its own with raw calls set them for all.
-    getuid() Identity Judge Allow { FakeRoot => Emulate(getuid) };
+    getuid() Identity Judge Allow { PretendedIds => Emulate(getuid) };
     /// Returns the effective user id.
-    geteuid() Identity Judge Allow { FakeRoot => Emulate(geteuid) };
+    geteuid() Identity Judge Allow { PretendedIds => Emulate(geteuid) };
     /// Returns the real group id.
-    getgid() Identity Judge Allow { FakeRoot => Emulate(getgid) };
+    getgid() Identity Judge Allow { PretendedIds => Emulate(getgid) };
     /// Returns the effective group id.
-    getegid() Identity Judge Allow { FakeRoot => Emulate(getegid) };
+    getegid() Identity Judge Allow { PretendedIds => Emulate(getegid) };
     /// Returns the three user ids.
-    getresuid(real: UserPtr, effective: UserPtr, saved: UserPtr) Identity Judge Allow { FakeRoot => Emulate(getresuid) };
+    getresuid(real: UserPtr, effective: UserPtr, saved: UserPtr) Identity Judge Allow { PretendedIds => Emulate(getresuid) };
     /// Returns the three group ids.
-    getresgid(real: UserPtr, effective: UserPtr, saved: UserPtr) Identity Judge Allow { FakeRoot => Emulate(getresgid) };
+    getresgid(real: UserPtr, effective: UserPtr, saved: UserPtr) Identity Judge Allow { PretendedIds => Emulate(getresgid) };
     /// Returns the supplementary groups.
-    getgroups(count: Int, groups: UserPtr) Identity Judge Allow { FakeRoot => Emulate(getgroups) };
+    getgroups(count: Int, groups: UserPtr) Identity Judge Allow { PretendedIds => Emulate(getgroups) };
     /// Sets the user id; the kernel refuses ids that the sandbox does not map.
-    setuid(user: Id) Identity Default Allow { FakeRoot => Emulate(setuid) };
+    setuid(user: Id) Identity Default Allow { PretendedIds => Emulate(setuid) };
     /// Sets the group id; the kernel refuses ids that the sandbox does not map.
-    setgid(group: Id) Identity Default Allow { FakeRoot => Emulate(setgid) };
+    setgid(group: Id) Identity Default Allow { PretendedIds => Emulate(setgid) };
     /// Sets the real and effective user ids; the kernel refuses ids that the sandbox does not map.
-    setreuid(real: Id, effective: Id) Identity Default Allow { FakeRoot => Emulate(setreuid) };
+    setreuid(real: Id, effective: Id) Identity Default Allow { PretendedIds => Emulate(setreuid) };
     /// Sets the real and effective group ids; the kernel refuses ids that the sandbox does not map.
-    setregid(real: Id, effective: Id) Identity Default Allow { FakeRoot => Emulate(setregid) };
+    setregid(real: Id, effective: Id) Identity Default Allow { PretendedIds => Emulate(setregid) };
     /// Sets the three user ids; the kernel refuses ids that the sandbox does not map.
-    setresuid(real: Id, effective: Id, saved: Id) Identity Default Allow { FakeRoot => Emulate(setresuid) };
+    setresuid(real: Id, effective: Id, saved: Id) Identity Default Allow { PretendedIds => Emulate(setresuid) };
     /// Sets the three group ids; the kernel refuses ids that the sandbox does not map.
-    setresgid(real: Id, effective: Id, saved: Id) Identity Default Allow { FakeRoot => Emulate(setresgid) };
+    setresgid(real: Id, effective: Id, saved: Id) Identity Default Allow { PretendedIds => Emulate(setresgid) };
     /// Sets the user id that files are accessed with.
-    setfsuid(user: Id) Identity Compat Allow { FakeRoot => Emulate(setfsuid) };
+    setfsuid(user: Id) Identity Compat Allow { PretendedIds => Emulate(setfsuid) };
     /// Sets the group id that files are accessed with.
-    setfsgid(group: Id) Identity Compat Allow { FakeRoot => Emulate(setfsgid) };
+    setfsgid(group: Id) Identity Compat Allow { PretendedIds => Emulate(setfsgid) };
     /// Sets the supplementary groups; the kernel refuses it to a guest without capabilities.
-    setgroups(count: Int, groups: UserPtr) Identity Default Allow { FakeRoot => Emulate(setgroups) };
+    setgroups(count: Int, groups: UserPtr) Identity Default Allow { PretendedIds => Emulate(setgroups) };
     /// Reads capabilities.
     /// Limit: under `--fake-root` another thread than a process's first is not found by its number (`ESRCH`).
-    capget(header: UserPtr, data: UserPtr) Identity Default Allow { FakeRoot => Emulate(capget) };
+    capget(header: UserPtr, data: UserPtr) Identity Default Allow { PretendedIds => Emulate(capget) };
     /// Sets capabilities; none can be gained.
     /// Limit: under `--fake-root` the file `status` in `/proc` shows the kernel's own, which are none.
-    capset(header: UserPtr, data: UserPtr) Identity Default Allow { FakeRoot => Emulate(capset) };
+    capset(header: UserPtr, data: UserPtr) Identity Default Allow { PretendedIds => Emulate(capset) };
     /// Reads and changes properties of the calling process.
     /// `PR_SET_MM` fails with `EPERM`: it falsifies what other processes read of the caller in `/proc`.
     prctl(option: Int, a: Word, b: Word, c: Word, d: Word) Process Judge Filter(PRCTL) {
-        FakeRoot => Emulate(prctl) when PRCTL_PRETENDED,
+        PretendedIds => Emulate(prctl) when PRCTL_PRETENDED,
     };
     /// Chooses the execution domain.
     /// Domains that take protections away fail with `EPERM`; disabling address randomisation (debuggers) is allowed.
