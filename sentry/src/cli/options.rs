@@ -97,6 +97,9 @@ pub struct Run {
     /// Send every call that takes a path through the sentry, or only those that a rule needs
     #[arg(long, value_enum, value_name = "minimal|full", hide_possible_values = true, help_heading = "Policy")]
     pub interpose: Option<Interpose>,
+    /// Within another sandbox: hold the program by what can be had there, and say what cannot
+    #[arg(long, help_heading = "Policy")]
+    pub nested: bool,
     /// Go on without protections that this host cannot give
     #[arg(long, help_heading = "Policy")]
     pub allow_degraded: bool,

@@ -98,6 +98,7 @@ struct Process {
     tracing_inside: Option<bool>,
     seccomp: Option<String>,
     interpose: Option<Interpose>,
+    nested: Option<bool>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -248,6 +249,7 @@ impl<'a> Reader<'a> {
             tracing_inside: process.tracing_inside,
             seccomp: place(&process.seccomp)?,
             interpose: process.interpose,
+            nested: process.nested,
             protect: files.protect.map(protected).transpose()?,
             ..layer
         })

@@ -43,6 +43,7 @@ pub struct Layer {
     pub tracing_inside: Option<bool>,
     pub seccomp: Option<PathBuf>,
     pub interpose: Option<Interpose>,
+    pub nested: Option<bool>,
 }
 
 impl Layer {
@@ -60,6 +61,7 @@ impl Layer {
 
         replace(&mut policy.protect, self.protect);
         replace(&mut policy.interpose, self.interpose);
+        replace(&mut policy.nested, self.nested);
         replace(&mut policy.surface, self.surface);
         replace(&mut policy.system, self.system);
         replace(&mut policy.cwd, self.cwd);
