@@ -55,9 +55,9 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 }
 
 /// Searches the program as a shell would and runs it. Returns why it could not.
-fn execute(plan: &Plan) -> Failure {
-    let (arguments, environment) = (pointers(&plan.command), pointers(&plan.environment));
-    let name = plan.command[0].as_c_str();
+pub(crate) fn execute(command: &[CString], environment: &[CString], search: &[CString]) -> Failure {
+    let (arguments, environment) = (pointers(command), pointers(environment));
+    let name = command[0].as_c_str();
     let fail = |errno: Errno| {
         let mut failure = Failure::new(format!("run {}", name.to_string_lossy()), errno);
         failure.exit = if errno == Errno::ENOENT { 127 } else { 126 };
@@ -67,7 +67,7 @@ fn execute(plan: &Plan) -> Failure {
         return fail(sys::execute(name, &arguments, &environment));
     }
     let mut worst = Errno::ENOENT;
-    for directory in &plan.search {
+    for directory in search {
         let whole = [directory.to_bytes(), b"/", name.to_bytes(), b"\0"].concat();
         let Ok(path) = CStr::from_bytes_with_nul(&whole) else { continue };
         match sys::execute(path, &arguments, &environment) {
@@ -83,7 +83,7 @@ fn execute(plan: &Plan) -> Failure {
 /// Becomes the guest. Returns only if that failed.
 pub fn become_guest(plan: &Plan, seat: &Seat) -> Failure {
     match prepare(plan, seat) {
-        Ok(()) => execute(plan),
+        Ok(()) => execute(&plan.command, &plan.environment, &plan.search),
         Err(failure) => failure,
     }
 }

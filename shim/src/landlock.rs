@@ -11,10 +11,12 @@ use crate::sys;
 
 const ABSTRACT_UNIX_SOCKET: u64 = 1;
 const SIGNAL: u64 = 2;
+/// Both.
+pub(crate) const SCOPES: u64 = ABSTRACT_UNIX_SOCKET | SIGNAL;
 
 /// Enters a domain of its own. `Ok(false)`: the kernel has no scopes and the user allowed to do without.
 pub fn enter(allow_degraded: bool) -> Result<bool, Failure> {
-    match sys::enter_scopes(ABSTRACT_UNIX_SOCKET | SIGNAL) {
+    match sys::enter_scopes(SCOPES) {
         Ok(()) => Ok(true),
         Err(Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EINVAL | Errno::E2BIG) if allow_degraded => Ok(false),
         Err(errno) => Err(Failure::new("enter a Landlock domain", errno).remedy(

@@ -6,6 +6,7 @@
 //! before the guest runs, and a step that fails ends the start with a [`failure::Failure`] that names its remedy.
 
 pub mod capabilities;
+pub mod confine;
 pub mod exec;
 pub mod failure;
 pub mod filter;

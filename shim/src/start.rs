@@ -47,7 +47,7 @@ pub struct Seat {
     pub init: Pid,
 }
 
-fn channel() -> Result<(OwnedFd, OwnedFd), Failure> {
+pub(crate) fn channel() -> Result<(OwnedFd, OwnedFd), Failure> {
     socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).step(|| "make a channel")
 }
 

@@ -5,7 +5,7 @@
 
 use std::ffi::{CStr, c_void};
 use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -271,13 +271,44 @@ pub fn close_range(first: u32, last: u32) {
 
 /// Landlock: makes a domain that handles nothing but the scopes in `scoped`, and enters it.
 pub fn enter_scopes(scoped: u64) -> Sys<()> {
-    let attributes = [0u64, 0, scoped];
-    // SAFETY: three u64 are `struct landlock_ruleset_attr` since ABI 6, and the size is passed.
-    let ruleset = descriptor(unsafe {
+    landlock_enter(landlock_ruleset(0, 0, scoped)?.as_fd())
+}
+
+/// landlock_create_ruleset(2): a domain in which what it handles is refused unless a rule allows it.
+pub fn landlock_ruleset(files: u64, network: u64, scoped: u64) -> Sys<OwnedFd> {
+    let attributes = [files, network, scoped];
+    // SAFETY: three u64 are `struct landlock_ruleset_attr` since ABI 6, and the size is passed; older kernels take it as
+    // long as what they do not know is zero.
+    descriptor(unsafe {
         libc::syscall(libc::SYS_landlock_create_ruleset, attributes.as_ptr(), size_of::<[u64; 3]>(), 0)
-    })?;
+    })
+}
+
+/// landlock_add_rule(2), `LANDLOCK_RULE_PATH_BENEATH`: allows `rights` on `object` and what lies beneath it.
+pub fn landlock_allow(ruleset: BorrowedFd, rights: u64, object: BorrowedFd) -> Sys<()> {
+    const PATH_BENEATH: libc::c_int = 1;
+    // `struct landlock_path_beneath_attr` is packed.
+    let mut rule = [0; 12];
+    rule[..8].copy_from_slice(&rights.to_ne_bytes());
+    rule[8..].copy_from_slice(&object.as_raw_fd().to_ne_bytes());
+    // SAFETY: the kernel reads the twelve bytes of the rule.
+    check(unsafe { libc::syscall(libc::SYS_landlock_add_rule, ruleset.as_raw_fd(), PATH_BENEATH, rule.as_ptr(), 0) })
+        .map(drop)
+}
+
+/// landlock_restrict_self(2).
+pub fn landlock_enter(ruleset: BorrowedFd) -> Sys<()> {
     // SAFETY: plain integers.
     check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) }).map(drop)
+}
+
+/// Landlock's version.
+pub fn landlock_version() -> Sys<u32> {
+    const VERSION: libc::c_uint = 1;
+    let none = std::ptr::null::<u8>();
+    // SAFETY: with this flag the kernel takes no structure and only returns a number.
+    let version = check(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0_usize, VERSION) })?;
+    u32::try_from(version).map_err(|_| Errno::EOVERFLOW)
 }
 
 /// setrlimit(2) with soft and hard limit.

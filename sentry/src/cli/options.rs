@@ -106,6 +106,9 @@ pub struct Run {
     /// Refuse user namespaces, or let a program believe that it is root in one
     #[arg(long, value_enum, value_name = "deny|emulate", hide_possible_values = true, help_heading = "Policy")]
     pub userns: Option<Userns>,
+    /// Within another sandbox: hold the program by what can be had there, and say what cannot
+    #[arg(long, help_heading = "Policy")]
+    pub nested: bool,
     /// Go on without protections that this host cannot give
     #[arg(long, help_heading = "Policy")]
     pub allow_degraded: bool,

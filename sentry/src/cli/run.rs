@@ -65,6 +65,7 @@ fn layer(options: Run, facts: &Facts) -> Result<Layer, Error> {
         interpose: options.interpose,
         fake_root: options.fake_root.then_some(true),
         userns: options.userns,
+        nested: options.nested.then_some(true),
         seccomp: options.seccomp.as_deref().map(here),
         environment: Environment { inherit_all: options.env_all, ..Environment::default() },
         ..Layer::default()

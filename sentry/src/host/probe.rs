@@ -90,11 +90,7 @@ pub fn listener(wait_killable: bool) -> Result<(), Errno> {
 
 /// Landlock's version.
 pub fn landlock() -> Result<u32, Errno> {
-    const VERSION: u32 = 1;
-    let none = std::ptr::null::<u8>();
-    // SAFETY: with this flag the kernel takes no structure and only returns a number.
-    let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0_usize, VERSION) };
-    u32::try_from(Errno::result(version)?).map_err(|_| Errno::EOVERFLOW)
+    sys::landlock_version()
 }
 
 /// Whether the kernel gave this process rights at exec that its user does not have (`AT_SECURE`).

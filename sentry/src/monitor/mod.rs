@@ -10,6 +10,7 @@ mod idmap;
 pub mod limits;
 mod made;
 mod mounts;
+pub mod nested;
 mod numbers;
 pub mod placed;
 mod profile;
@@ -62,7 +63,12 @@ pub fn run<P: Platform>(policy: &Policy) -> u8 {
             return failure.exit;
         }
     };
-    if let Err(failure) = try_run::<P>(policy, started, &mut report) {
+    let result = if policy.nested {
+        nested::run(policy, started, &mut report)
+    } else {
+        nested::refuse_within().and_then(|()| try_run::<P>(policy, started, &mut report))
+    };
+    if let Err(failure) = result {
         report.cause = Cause::Setup;
         report.exit_code = failure.exit;
         let hint = hint(policy, &failure);
@@ -106,9 +112,7 @@ pub fn weigh(policy: &Policy, facts: &Facts) -> Result<(view::Arranged, Vec<Feat
 }
 
 fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) -> Result<(), Failure> {
-    if (getuid(), getgid()) != (geteuid(), getegid()) {
-        return Err(Failure::check_text("sentry must not be installed set-user-id or set-group-id; remove those bits"));
-    }
+    refuse_privileged_start()?;
     let facts = crate::host::user_facts()?;
     let identity = identity(policy);
     let mut ids = idmap::IdMaps::new(identity);
@@ -193,6 +197,13 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         keep(store, &mut record, report);
     }
     result
+}
+
+fn refuse_privileged_start() -> Result<(), Failure> {
+    if (getuid(), getgid()) == (geteuid(), getegid()) {
+        return Ok(());
+    }
+    Err(Failure::check_text("sentry must not be installed set-user-id or set-group-id; remove those bits"))
 }
 
 /// What is remembered of this run from its beginning.

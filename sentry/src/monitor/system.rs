@@ -78,7 +78,7 @@ const ETC: &[&str] = &[
 ];
 
 /// Devices that cannot do harm, with the numbers they must have.
-const DEVICES: [(&str, u32, u32); 6] =
+pub(super) const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
 /// What stands in for the host's own.
@@ -177,10 +177,17 @@ pub fn add_synthetic(
         ("/etc/hostname", format!("{hostname}\n")),
         ("/etc/resolv.conf", resolv),
         ("/etc/nsswitch.conf", NSSWITCH.to_owned()),
+        (super::nested::MARK, format!("sentry {}\n", env!("CARGO_PKG_VERSION"))),
     ] {
         text(view, Path::new(path), content.into_bytes())?;
     }
     Ok(())
+}
+
+/// What of `/etc` programs need: what is harmless and what is made up.
+pub(super) fn settings() -> impl Iterator<Item = &'static str> {
+    let made_up = ["passwd", "group", "hosts", "hostname", "resolv.conf", "nsswitch.conf"];
+    ETC.iter().copied().chain(made_up)
 }
 
 /// What the guest's user is called.

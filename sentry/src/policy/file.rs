@@ -100,6 +100,7 @@ struct Process {
     interpose: Option<Interpose>,
     fake_root: Option<bool>,
     userns: Option<super::Userns>,
+    nested: Option<bool>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -252,6 +253,7 @@ impl<'a> Reader<'a> {
             interpose: process.interpose,
             fake_root: process.fake_root,
             userns: process.userns,
+            nested: process.nested,
             protect: files.protect.map(protected).transpose()?,
             ..layer
         })

@@ -45,6 +45,7 @@ pub struct Layer {
     pub interpose: Option<Interpose>,
     pub fake_root: Option<bool>,
     pub userns: Option<Userns>,
+    pub nested: Option<bool>,
 }
 
 impl Layer {
@@ -64,6 +65,7 @@ impl Layer {
         replace(&mut policy.interpose, self.interpose);
         replace(&mut policy.fake_root, self.fake_root);
         replace(&mut policy.userns, self.userns);
+        replace(&mut policy.nested, self.nested);
         replace(&mut policy.surface, self.surface);
         replace(&mut policy.system, self.system);
         replace(&mut policy.cwd, self.cwd);

@@ -199,6 +199,8 @@ pub struct Policy {
     pub userns: Userns,
     /// Where every decision about a path is logged.
     pub audit: Option<PathBuf>,
+    /// Within another sandbox: hold the program by what can be had there.
+    pub nested: bool,
     /// Go on when the host cannot give a protection, after saying what is lost.
     pub allow_degraded: bool,
     /// Show paths that the program looked for and did not find, and other denials, as they happen (`--trace denied`).
@@ -258,6 +260,7 @@ impl Policy {
             fake_root: false,
             userns: Userns::Deny,
             audit: None,
+            nested: false,
             allow_degraded: false,
             trace_denied: false,
             quiet: false,

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 
 use crate::abi::Arch;
 use crate::args::{Parameter, Width};
+use crate::dispatch::Handler;
 use crate::table::{Check, Op, Routes, Test, Verdict, width};
 
 use super::{Instruction, op};
@@ -26,14 +27,39 @@ const UNKNOWN: Verdict = Verdict::Fail(Errno::ENOSYS);
 
 /// Compiles the filter of the guest.
 pub fn compile(routes: &Routes) -> Vec<Instruction> {
-    let leaves = (0..routes.len()).map(|number| match routes.get(number) {
-        Some(route) if !route.checks.is_empty() => {
-            Leaf::Checks { checks: route.checks, parameters: routes.parameters(number), otherwise: route.otherwise }
+    compile_with(routes, |_| Verdict::Notify)
+}
+
+/// Compiles the filter of a guest that nobody listens to. What would only be watched runs; what the sentry would answer is
+/// refused: without a reason to look, everything of it is.
+pub fn compile_alone(routes: &Routes) -> Vec<Instruction> {
+    let openat2 = routes.arch().number("openat2");
+    compile_with(routes, |number| match routes.get(number).and_then(|route| route.handler) {
+        Some(Handler::Observe(_)) => Verdict::Allow,
+        // Programs fall back to `openat` where it does not exist; EPERM would be about the file.
+        _ if Some(number) == openat2 => UNKNOWN,
+        _ => Verdict::Fail(Errno::EPERM),
+    })
+}
+
+fn compile_with(routes: &Routes, notified: impl Fn(usize) -> Verdict) -> Vec<Instruction> {
+    let leaves = (0..routes.len()).map(|number| {
+        let notified = notified(number);
+        match routes.get(number) {
+            Some(route) if !route.checks.is_empty() => {
+                let otherwise = answered(route.otherwise, notified);
+                Leaf::Checks { checks: route.checks, parameters: routes.parameters(number), otherwise, notified }
+            }
+            Some(route) => Leaf::Always(answered(route.otherwise, notified)),
+            None => Leaf::Always(UNKNOWN),
         }
-        Some(route) => Leaf::Always(route.otherwise),
-        None => Leaf::Always(UNKNOWN),
     });
     program(routes.arch(), leaves, UNKNOWN)
+}
+
+/// The verdict, with what stands for a notification.
+fn answered(verdict: Verdict, notified: Verdict) -> Verdict {
+    if verdict == Verdict::Notify { notified } else { verdict }
 }
 
 /// Compiles a list of allowed calls, such as the sentry's own filter. Every other call gets `otherwise`; names that
@@ -57,7 +83,7 @@ pub fn compile_list(arch: Arch, allowed: &[&str], otherwise: Verdict) -> Vec<Ins
 #[derive(Clone, Copy, PartialEq)]
 enum Leaf {
     Always(Verdict),
-    Checks { checks: &'static [Check], parameters: &'static [Parameter], otherwise: Verdict },
+    Checks { checks: &'static [Check], parameters: &'static [Parameter], otherwise: Verdict, notified: Verdict },
 }
 
 fn program(arch: Arch, leaves: impl Iterator<Item = Leaf>, beyond: Verdict) -> Vec<Instruction> {
@@ -169,7 +195,9 @@ impl Writer {
         match ranges {
             [] => self.answer(UNKNOWN),
             [(_, Leaf::Always(verdict))] => self.answer(*verdict),
-            [(_, Leaf::Checks { checks, parameters, otherwise })] => self.checks(checks, parameters, *otherwise),
+            [(_, Leaf::Checks { checks, parameters, otherwise, notified })] => {
+                self.checks(checks, parameters, *otherwise, *notified)
+            }
             _ => {
                 let (low, high) = ranges.split_at(ranges.len() / 2);
                 let from = high[0].0;
@@ -180,7 +208,7 @@ impl Writer {
         }
     }
 
-    fn checks(&mut self, checks: &[Check], parameters: &[Parameter], otherwise: Verdict) -> Place {
+    fn checks(&mut self, checks: &[Check], parameters: &[Parameter], otherwise: Verdict, notified: Verdict) -> Place {
         // What is loaded when a check begins: consecutive checks of one word load it once.
         let mut held: Held = None;
         let mut begins = Vec::with_capacity(checks.len());
@@ -193,7 +221,7 @@ impl Writer {
         for (check, held) in checks.iter().zip(begins).rev() {
             let before = [held].into_iter().chain(check.all.iter().map(|test| held_after(test, parameters)));
             let steps: Vec<(&Test, Held)> = check.all.iter().zip(before).collect();
-            let mut place = self.answer(check.then);
+            let mut place = self.answer(answered(check.then, notified));
             for (test, held) in steps.into_iter().rev() {
                 place = self.test(test, width(parameters, test.arg), held, place, next);
             }

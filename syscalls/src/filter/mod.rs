@@ -16,7 +16,7 @@ mod simulate;
 
 use crate::table::Verdict;
 
-pub use compile::{compile, compile_list};
+pub use compile::{compile, compile_alone, compile_list};
 pub use simulate::{SeccompData, simulate};
 
 /// One instruction, laid out as the kernel's `struct sock_filter`.
