@@ -119,6 +119,8 @@ pub trait Guest {
     fn new_map(&self) -> Result<(u32, OwnedFd), Errno> {
         Err(Errno::ENOSYS)
     }
+    /// Called before the kernel runs a call that may give the task another root.
+    fn changes_root(&self) {}
 
     /// The soft limit of the size of files that the task may make, in bytes (`RLIMIT_FSIZE`).
     fn largest_file(&self) -> Result<u64, Errno>;

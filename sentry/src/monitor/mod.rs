@@ -158,6 +158,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         let plan = Plan {
             identity,
             view,
+            fake_root: policy.fake_root,
             own_network: policy.net == Net::None,
             hostname: policy.hostname.clone(),
             filter: filter(policy, &features, &routes),
@@ -347,6 +348,9 @@ fn supervisor_filter(features: &[Feature]) -> Vec<syscalls::filter::Instruction>
     }
     if any(&[Feature::PathCalls]) {
         calls.extend(own_calls::FOR_PATHS);
+    }
+    if any(&[Feature::FakeRoot]) {
+        calls.extend(own_calls::FOR_FAKE_ROOT);
     }
     if any(&[Feature::SocketGrants, Feature::PathCalls]) {
         calls.extend(own_calls::FOR_SOCKETS);

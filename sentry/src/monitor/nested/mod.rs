@@ -192,7 +192,7 @@ fn open(path: &Path, option: &str) -> Result<OwnedFd, Failure> {
 
 /// The guest's variables; its home and its place for temporary files are the one directory that it has for itself.
 fn variables(policy: &Policy, private: &Path) -> Result<Vec<CString>, Failure> {
-    let user = system::guest_name(&super::identity());
+    let user = system::guest_name(&super::identity(policy));
     let mut variables = environment::compose(&policy.environment, std::env::vars_os(), OsStr::new(&user), private);
     if !variables.iter().any(|(name, _)| name == "TMPDIR") {
         variables.push(("TMPDIR".into(), private.into()));

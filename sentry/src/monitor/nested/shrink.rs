@@ -11,7 +11,7 @@ use syscalls::table::Surface;
 
 use crate::monitor::system;
 use crate::policy::view::{self, Entry, Facts, SYSTEM, Source};
-use crate::policy::{Access, Interpose, Limits, Net, Policy};
+use crate::policy::{Access, Interpose, Limits, Net, Policy, Userns};
 
 /// A path that the guest may use.
 #[derive(Debug, PartialEq, Eq)]
@@ -102,6 +102,9 @@ impl Shrinking {
             kernel,
             limits: Limits { memory, pids, cpus: _, timeout: _, cpu_time, disk, max_file: _ },
             cow_store: _,
+            resume,
+            fake_root,
+            userns,
             bare_proc,
             tracing_inside: _,
             seccomp: _,
@@ -116,6 +119,9 @@ impl Shrinking {
         } = policy;
         let asked = [
             (root.is_some(), "--root"),
+            (resume.is_some(), "--resume"),
+            (*fake_root, "--fake-root"),
+            (*userns == Userns::Emulate, "--userns emulate"),
             (hostname != "sandbox", "--hostname"),
             (kernel.is_some(), "--uname"),
             (disk.is_some(), "--disk"),
