@@ -16,6 +16,7 @@ use nix::sys::stat::fstatat;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
 use shim::sys;
+use syscalls::Remembered;
 use syscalls::args::{DirFd, Fd, UserPtr};
 use syscalls::guest::{Decision, Denial, Guest};
 use syscalls::owners::Owner;
@@ -185,6 +186,10 @@ impl<P: Platform> Guest for Task<'_, P> {
 
     fn owner(&self) -> Owner {
         self.shared.owner
+    }
+
+    fn remembered(&self) -> &Remembered {
+        &self.shared.remembered
     }
 
     fn largest_file(&self) -> Result<u64, Errno> {

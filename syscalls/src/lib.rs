@@ -36,3 +36,5 @@ mod privileged;
 mod process;
 mod signal;
 mod sys;
+
+pub use file::pretend::table::Table as Remembered;

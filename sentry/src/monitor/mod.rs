@@ -319,6 +319,9 @@ fn supervisor_filter(features: &[Feature]) -> Vec<syscalls::filter::Instruction>
     if any(&[Feature::PathCalls]) {
         calls.extend(own_calls::FOR_PATHS);
     }
+    if any(&[Feature::FakeRoot]) {
+        calls.extend(own_calls::FOR_FAKE_ROOT);
+    }
     if any(&[Feature::SocketGrants, Feature::PathCalls]) {
         calls.extend(own_calls::FOR_SOCKETS);
     }
