@@ -11,6 +11,7 @@ pub mod host;
 pub mod monitor;
 pub mod platform;
 pub mod policy;
+mod pretended;
 #[allow(unsafe_code)]
 pub mod raw;
 pub mod report;

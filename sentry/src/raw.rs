@@ -39,6 +39,18 @@ pub fn descriptor_limit(tid: i32) -> Result<u64, Errno> {
     limit(tid, libc::RLIMIT_NOFILE)
 }
 
+/// The soft limit `RLIMIT_RTTIME` of another thread's process.
+pub fn real_time_limit(tid: i32) -> Result<u64, Errno> {
+    limit(tid, libc::RLIMIT_RTTIME)
+}
+
+/// Sets that soft limit, and the hard one to what it is, unlimited.
+pub fn set_real_time_limit(tid: i32, soft: u64) -> Result<(), Errno> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the kernel reads the structure and writes nothing.
+    Errno::result(unsafe { libc::prlimit(tid, libc::RLIMIT_RTTIME, &raw const limit, std::ptr::null_mut()) }).map(drop)
+}
+
 fn limit(tid: i32, resource: libc::__rlimit_resource_t) -> Result<u64, Errno> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: nothing is set, and the kernel fills in the structure.

@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -18,12 +19,14 @@ use nix::unistd::Pid;
 use shim::sys;
 use syscalls::Remembered;
 use syscalls::args::{DirFd, Fd, UserPtr};
+use syscalls::credentials::Credentials;
 use syscalls::guest::{Decision, Denial, Guest};
 use syscalls::owners::Owner;
 use syscalls::rules::Rules;
 
 use crate::entry::Entry;
 use crate::platform::{Notification, Platform};
+use crate::pretended::Image;
 use crate::supervise::Shared;
 
 /// One pending call.
@@ -75,19 +78,49 @@ impl<'a, P: Platform> Task<'a, P> {
 
     /// Whose name is for the task to choose, in any bytes, and which is long when the task has many groups.
     fn status(&self) -> Result<String, Errno> {
-        let file = self.open_proc(format_args!("status"), libc::O_RDONLY)?;
-        let mut text = vec![0; 4096];
-        let mut length = 0;
-        loop {
-            length += nix::unistd::read(&file, &mut text[length..])?;
-            // The kernel gives all there is at once, or as much as fits.
-            if length < text.len() {
-                break;
+        whole(&self.open_proc(format_args!("status"), libc::O_RDONLY)?)
+    }
+
+    /// What tells this execution of a program from others ([`Image`]).
+    fn image(&self) -> Result<Image, Errno> {
+        self.image_of(self.notification.tid)
+    }
+
+    /// Where its code and its stack begin, which the kernel chooses at random at each exec; see proc_pid_stat(5).
+    fn image_of(&self, thread: i32) -> Result<Image, Errno> {
+        let path = Entry::new(format_args!("{thread}/stat"))?;
+        let file = sys::open_at(Some(self.shared.proc.as_fd()), path.name()?, libc::O_RDONLY | libc::O_CLOEXEC, 0, 0)?;
+        let stat = whole(&file)?;
+        // `fields[0]` is field 3 of the man page: the name in parentheses may hold anything.
+        let fields: Vec<&str> = stat.rsplit_once(") ").ok_or(Errno::ESRCH)?.1.split_ascii_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3).and_then(|field| field.parse::<u64>().ok());
+        let (code, stack) = field(26).zip(field(28)).ok_or(Errno::ESRCH)?;
+        Ok(code.rotate_left(32) ^ stack)
+    }
+
+    /// The number in the supervisor's pid namespace of the process that the guest knows by `process`. The guest's own
+    /// procfs does not tell it, so all processes are asked.
+    fn number_here(&self, process: i32) -> Result<i32, Errno> {
+        let entries = sys::open_at(Some(self.shared.proc.as_fd()), c".", libc::O_RDONLY | libc::O_CLOEXEC, 0, 0)?;
+        for entry in Dir::from_fd(entries)?.iter() {
+            let Some(number) = entry?.file_name().to_str().ok().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            let path = Entry::new(format_args!("{number}/status"))?;
+            // It may be gone meanwhile.
+            let Ok(status) =
+                sys::open_at(Some(self.shared.proc.as_fd()), path.name()?, libc::O_RDONLY | libc::O_CLOEXEC, 0, 0)
+            else {
+                continue;
+            };
+            let Ok(status) = whole(&status) else { continue };
+            let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+            let numbers: Vec<i32> = numbers.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect();
+            if numbers == [number, process] {
+                return Ok(number);
             }
-            text.resize(2 * length, 0);
         }
-        text.truncate(length);
-        Ok(String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+        Err(Errno::ESRCH)
     }
 
     /// How many of the task's descriptors have numbers below `limit`.
@@ -192,6 +225,43 @@ impl<P: Platform> Guest for Task<'_, P> {
         &self.shared.remembered
     }
 
+    fn credentials(&self) -> Result<Arc<Credentials>, Errno> {
+        let limit = crate::raw::real_time_limit(self.notification.tid)?;
+        let known = self.shared.pretended.of_limit(limit);
+        let executed = match known.set_in {
+            Some(image) => self.image()? != image,
+            None => false,
+        };
+        self.still_pending()?;
+        if !executed {
+            return Ok(known.credentials);
+        }
+        // Remembered, so that it need not be asked again.
+        let after = known.credentials.after_exec();
+        let new = self.shared.pretended.limit_for(after.clone(), || self.image())?;
+        let _alone = self.shared.pretended.alone();
+        if crate::raw::real_time_limit(self.notification.tid)? == limit {
+            crate::raw::set_real_time_limit(self.notification.tid, new)?;
+        }
+        Ok(Arc::new(after))
+    }
+
+    fn credentials_of(&self, process: i32) -> Result<Arc<Credentials>, Errno> {
+        let process = self.number_here(process)?;
+        let known = self.shared.pretended.of_limit(crate::raw::real_time_limit(process)?);
+        match known.set_in {
+            Some(image) if self.image_of(process)? != image => Ok(Arc::new(known.credentials.after_exec())),
+            _ => Ok(known.credentials),
+        }
+    }
+
+    fn pretend(&self, credentials: Credentials) -> Result<(), Errno> {
+        let limit = self.shared.pretended.limit_for(credentials, || self.image())?;
+        let _alone = self.shared.pretended.alone();
+        self.still_pending()?;
+        crate::raw::set_real_time_limit(self.notification.tid, limit)
+    }
+
     fn largest_file(&self) -> Result<u64, Errno> {
         let limit = crate::raw::file_size_limit(self.notification.tid)?;
         self.still_pending()?;
@@ -264,6 +334,22 @@ impl<P: Platform> Guest for Task<'_, P> {
     fn decided(&self, decision: Decision) {
         self.shared.audit.record(self.own_ids().unwrap_or_default(), decision);
     }
+}
+
+/// All of a file of procfs.
+fn whole(file: &OwnedFd) -> Result<String, Errno> {
+    let mut text = vec![0; 4096];
+    let mut length = 0;
+    loop {
+        length += nix::unistd::read(file, &mut text[length..])?;
+        // The kernel gives all there is at once, or as much as fits.
+        if length < text.len() {
+            break;
+        }
+        text.resize(2 * length, 0);
+    }
+    text.truncate(length);
+    Ok(String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 fn address(at: UserPtr) -> Result<usize, Errno> {

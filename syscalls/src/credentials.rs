@@ -27,7 +27,7 @@ pub struct Credentials {
     pub user: Ids,
     /// Groups.
     pub group: Ids,
-    /// Supplementary groups, in the order in which they were set.
+    /// Supplementary groups, sorted as the kernel sorts them.
     pub groups: Vec<u32>,
     /// Capabilities in use.
     pub effective: u64,
@@ -39,9 +39,7 @@ pub struct Credentials {
     pub ambient: u64,
     /// Capabilities that can ever be gained.
     pub bounding: u64,
-    /// `PR_SET_KEEPCAPS`.
-    pub keep: bool,
-    /// `PR_SET_SECUREBITS`.
+    /// `PR_SET_SECUREBITS`, `PR_SET_KEEPCAPS` among them.
     pub secure_bits: u32,
 }
 
@@ -56,7 +54,6 @@ impl Default for Credentials {
             inheritable: 0,
             ambient: 0,
             bounding: EVERY_CAPABILITY,
-            keep: false,
             secure_bits: 0,
         }
     }

@@ -105,6 +105,11 @@ pub trait Guest {
         Ok(Arc::default())
     }
 
+    /// Who the process with this number pretends to be; the number is the guest's own. `ESRCH` if there is none.
+    fn credentials_of(&self, _process: i32) -> Result<Arc<Credentials>, Errno> {
+        Err(Errno::ESRCH)
+    }
+
     /// Makes the task's process somebody else, and with it every process that it starts from now on. `ENOMEM` when there
     /// are too many different ones.
     fn pretend(&self, _credentials: Credentials) -> Result<(), Errno> {

@@ -6,6 +6,7 @@
 
 use nix::errno::Errno;
 
+use crate::identity::limit::{FIRST, SECOND, getrlimit, prlimit64, setrlimit};
 use crate::table::{Check, Op, Test, Verdict};
 
 /// Every `CLONE_NEW*` that `clone` takes. `CLONE_NEWTIME` is not among them: its bit is part of the exit signal there.
@@ -107,11 +108,14 @@ crate::syscalls! {
     ioprio_set(which: Int, who: Int, priority: Int) Process Compat Allow;
 
     /// Reads and sets resource limits; none can be raised above the sandbox's.
-    prlimit64(process: Pid, resource: Uint, new: UserPtr, old: UserPtr) Process Judge Allow;
+    /// Limit: under `--fake-root` `RLIMIT_RTTIME` is unlimited, and what is set is forgotten; the file `limits` in `/proc` shows a mark of the sentry.
+    prlimit64(process: Pid, resource: Uint, new: UserPtr, old: UserPtr) Process Judge Allow {
+        FakeRoot => Emulate(prlimit64) when SECOND,
+    };
     /// Reads a resource limit.
-    getrlimit(resource: Uint, limit: UserPtr) Process Judge Allow;
+    getrlimit(resource: Uint, limit: UserPtr) Process Judge Allow { FakeRoot => Emulate(getrlimit) when FIRST };
     /// Sets a resource limit; none can be raised above the sandbox's.
-    setrlimit(resource: Uint, limit: UserPtr) Process Judge Allow;
+    setrlimit(resource: Uint, limit: UserPtr) Process Judge Allow { FakeRoot => Emulate(setrlimit) when FIRST };
     /// Returns what was used of processor and memory.
     getrusage(who: Int, usage: UserPtr) Process Judge Allow;
     /// Returns what was used of processor time.

@@ -94,6 +94,9 @@ pub struct Run {
     /// Send every call that takes a path through the sentry, or only those that a rule needs
     #[arg(long, value_enum, value_name = "minimal|full", hide_possible_values = true, help_heading = "Policy")]
     pub interpose: Option<Interpose>,
+    /// Let it be root, with users, owners and modes that only it sees
+    #[arg(long, help_heading = "Policy")]
+    pub fake_root: bool,
     /// Go on without protections that this host cannot give
     #[arg(long, help_heading = "Policy")]
     pub allow_degraded: bool,

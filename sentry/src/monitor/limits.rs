@@ -100,6 +100,9 @@ impl Decided {
 pub fn decide(policy: &Policy, on_disk: bool) -> Result<Decided, Failure> {
     let limits = &policy.limits;
     let mut decided = Decided { resources: vec![shim::limits::NO_CORE], ..Decided::default() };
+    if policy.fake_root {
+        mark_root(&mut decided)?;
+    }
     if limits.memory.is_some() || limits.cpus.is_some() {
         decided.cgroup = Cgroup::new(&Host::here(), limits);
     }
@@ -160,6 +163,17 @@ pub fn decide(policy: &Policy, on_disk: bool) -> Result<Decided, Failure> {
         decided.enforce(Name::MaxFile, float(size), &[Mechanism::Rlimit]);
     }
     Ok(decided)
+}
+
+/// Under `--fake-root` this limit says who a process pretends to be ([`pretended`](crate::pretended)); none is root.
+fn mark_root(decided: &mut Decided) -> Result<(), Failure> {
+    let (_, hard) = shim::sys::limit(libc::RLIMIT_RTTIME).step(|| "read the limit of real-time work")?;
+    if hard != libc::RLIM_INFINITY {
+        let failure = Failure::check_text("--fake-root needs the resource limit of real-time work (RLIMIT_RTTIME)");
+        return Err(failure.remedy("start sentry where 'ulimit -H -R' is unlimited, or without --fake-root"));
+    }
+    decided.resource(libc::RLIMIT_RTTIME, libc::RLIM_INFINITY, libc::RLIM_INFINITY);
+    Ok(())
 }
 
 /// Without a cgroup only whole CPUs can be given: the first ones that we have ourselves, another choice for each run.

@@ -97,7 +97,7 @@ fn hint(policy: &Policy, failure: &Failure) -> String {
 /// What a policy comes down to on this host, without building it: which layer enforces which rule, and what the table
 /// becomes by it.
 pub fn weigh(policy: &Policy, facts: &Facts) -> Result<(view::Arranged, Vec<Feature>), Failure> {
-    let identity = identity();
+    let identity = identity(policy);
     let arranged = view::weigh(policy, facts, &identity, &mut idmap::IdMaps::new(identity))?;
     let copies = !arranged.cow.is_empty();
     let features = features(policy, &arranged.rules, arranged.host_directories, copies, false);
@@ -109,7 +109,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         return Err(Failure::check_text("sentry must not be installed set-user-id or set-group-id; remove those bits"));
     }
     let facts = crate::host::user_facts()?;
-    let identity = identity();
+    let identity = identity(policy);
     let mut ids = idmap::IdMaps::new(identity);
     let arranged = view::arrange(policy, &facts, &identity, &mut ids);
     let arranged = arranged?;
@@ -146,7 +146,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         let pinned = decided.cpus.is_some();
         let features = features(policy, &arranged.rules, arranged.host_directories, copies, pinned);
         let routes = Routes::new(Arch::native(), policy.surface, &features);
-        let home = facts.guest_home().to_owned();
+        let home = policy.home(&facts).to_owned();
         let variables = variables(policy, &identity, &home)?;
         let plan = Plan {
             identity,
@@ -170,6 +170,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         rules.host_network = policy.net == Net::All;
         rules.judge_sockets = arranged.host_directories;
         rules.trace = policy.trace_denied;
+        rules.fake_root = policy.fake_root;
         rules.log_refusals = policy.audit.is_some();
         rules.audit = policy.audit.is_some() && !policy.patterns.iter().any(|rule| rule.log);
         let orders = wait::Once::new(Orders { dispatch: Dispatch::new(&routes), rules, watched: decided.watched });
@@ -246,13 +247,15 @@ fn add_changes(layer: &Layer, review: Review, report: &mut Report) {
     }));
 }
 
-fn identity() -> Identity {
+fn identity(policy: &Policy) -> Identity {
     let (uid, gid) = (Uid::current().as_raw(), Gid::current().as_raw());
-    if uid == 0 {
+    let identity = if uid == 0 {
         let (host_uid, host_gid) = (UNPRIVILEGED, UNPRIVILEGED);
-        return Identity { host_uid, host_gid, uid: ORDINARY, gid: ORDINARY, by_root: true };
-    }
-    Identity { host_uid: uid, host_gid: gid, uid, gid, by_root: false }
+        Identity { host_uid, host_gid, uid: ORDINARY, gid: ORDINARY, by_root: true }
+    } else {
+        Identity { host_uid: uid, host_gid: gid, uid, gid, by_root: false }
+    };
+    if policy.fake_root { Identity { uid: 0, gid: 0, ..identity } } else { identity }
 }
 
 /// Which parts of the table this policy changes.
@@ -271,6 +274,7 @@ fn features(
     };
     let every_path = policy.interpose == Interpose::Full
         || policy.audit.is_some()
+        || policy.fake_root
         || !rules.paths.is_empty()
         || !rules.virtual_files.is_empty();
     add(copies, Feature::Copies);
@@ -278,7 +282,8 @@ fn features(
     add(rules.are_about_moves(), Feature::AnchoredNames);
     add(every_path, Feature::PathCalls);
     add(rules.change_listings(), Feature::HiddenNames);
-    add(rules.are_about_changes(), Feature::PathRules);
+    add(rules.are_about_changes() || policy.fake_root, Feature::PathRules);
+    add(policy.fake_root, Feature::FakeRoot);
     add(host_directories, Feature::SocketGrants);
     add(policy.net == Net::All, Feature::HostNetwork);
     add(policy.trace_denied, Feature::TracePaths);
@@ -330,7 +335,10 @@ fn supervisor_filter(features: &[Feature]) -> Vec<syscalls::filter::Instruction>
 
 fn variables(policy: &Policy, identity: &Identity, home: &Path) -> Result<Vec<CString>, Failure> {
     let user = system::guest_name(identity);
-    let variables = environment::compose(&policy.environment, std::env::vars_os(), OsStr::new(&user), home);
+    let mut variables = environment::compose(&policy.environment, std::env::vars_os(), OsStr::new(&user), home);
+    if policy.fake_root {
+        environment::add_roots_directories(&policy.environment, &mut variables);
+    }
     let joined = variables.into_iter().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
     joined.map(|bytes| CString::new(bytes).map_err(|_| Failure::check("pass a variable with a NUL byte"))).collect()
 }

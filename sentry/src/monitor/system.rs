@@ -85,6 +85,12 @@ const DEVICES: [(&str, u32, u32); 6] =
 const NSSWITCH: &str = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\n\
                         protocols: files\nservices: files\nethers: files\nrpc: files\nnetgroup: files\n";
 
+/// Whom root finds besides itself: users and groups that have had these numbers for ever.
+const SYSTEM_USERS: &str = "daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\nbin:x:2:2:bin:/bin:/usr/sbin/nologin\n\
+                            mail:x:8:8:mail:/var/mail:/usr/sbin/nologin\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\n";
+const SYSTEM_GROUPS: &str = "daemon:x:1:\nbin:x:2:\nsys:x:3:\nadm:x:4:\ntty:x:5:\ndisk:x:6:\nmail:x:8:\nwww-data:x:33:\n\
+                             shadow:x:42:\nutmp:x:43:\nstaff:x:50:\nusers:x:100:\n";
+
 fn c(text: &str) -> Result<CString, Failure> {
     CString::new(text).map_err(|_| Failure::check(format!("use the name {text:?}")))
 }
@@ -134,12 +140,12 @@ pub fn add_synthetic(
 ) -> Result<(), Failure> {
     let user = guest_name(identity);
     let (uid, gid, home) = (identity.uid, identity.gid, home.display());
-    let mut passwd = String::from("root:x:0:0:root:/root:/usr/sbin/nologin\n");
-    let mut group = String::from("root:x:0:\n");
-    if uid != 0 {
-        passwd.push_str(&format!("{user}:x:{uid}:{gid}:{user}:{home}:/bin/sh\n"));
-        group.push_str(&format!("{user}:x:{gid}:\n"));
-    }
+    let (mut passwd, mut group) = if uid == 0 {
+        (format!("root:x:0:0:root:{home}:/bin/sh\n{SYSTEM_USERS}"), format!("root:x:0:\n{SYSTEM_GROUPS}"))
+    } else {
+        let root = "root:x:0:0:root:/root:/usr/sbin/nologin";
+        (format!("{root}\n{user}:x:{uid}:{gid}:{user}:{home}:/bin/sh\n"), format!("root:x:0:\n{user}:x:{gid}:\n"))
+    };
     passwd.push_str("nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n");
     group.push_str("nogroup:x:65534:\n");
     let resolv = match net {
@@ -163,6 +169,9 @@ pub fn add_synthetic(
 
 /// What the guest's user is called.
 pub fn guest_name(identity: &Identity) -> String {
+    if identity.uid == 0 {
+        return "root".to_owned();
+    }
     let login = std::env::var("USER").ok().filter(|name| !identity.by_root && is_login(name));
     login.unwrap_or_else(|| "guest".to_owned())
 }

@@ -134,7 +134,7 @@ fn arrange_or_weigh(
         if policy.system {
             system::add(&mut view)?;
         }
-        system::add_synthetic(&mut view, identity, facts.guest_home(), &policy.hostname, policy.net)?;
+        system::add_synthetic(&mut view, identity, policy.home(facts), &policy.hostname, policy.net)?;
     }
     view.places.push(private("/dev/shm", 0o1777)?);
 

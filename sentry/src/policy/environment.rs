@@ -71,6 +71,23 @@ pub fn compose(
     variables.order
 }
 
+/// Where root's own programs are, which are not in the paths of ordinary users.
+const ROOTS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// Lets root find root's programs, unless somebody said where to look.
+pub fn add_roots_directories(rules: &Environment, variables: &mut [(OsString, OsString)]) {
+    if rules.set.iter().any(|(name, value)| name == "PATH" && value.is_some()) {
+        return;
+    }
+    let Some((_, path)) = variables.iter_mut().find(|(name, _)| name == "PATH") else { return };
+    for directory in ROOTS {
+        if !path.as_bytes().split(|byte| *byte == b':').any(|known| known == directory.as_bytes()) {
+            path.push(":");
+            path.push(directory);
+        }
+    }
+}
+
 /// Whether `name` can be the name of a variable.
 pub fn check_name(name: &OsStr) -> Result<(), Error> {
     if name.is_empty() || name.as_bytes().iter().any(|byte| b"=\0".contains(byte)) {
@@ -165,6 +182,20 @@ mod tests {
         let set = vec![("ONLY".into(), Some("me".into())), ("LC_ALL".into(), None)];
         let cleared = composed(&Environment { clear: true, set, ..Environment::default() });
         assert_eq!(cleared, ["ONLY=me", "LC_ALL=C"]);
+    }
+
+    #[test]
+    fn root_finds_its_programs() {
+        let added = |rules: &Environment, path: &str| {
+            let mut variables = [("PATH".into(), path.into())];
+            add_roots_directories(rules, &mut variables);
+            variables[0].1.clone()
+        };
+        let plain = Environment::default();
+        assert_eq!(added(&plain, "/bin:/sbin"), "/bin:/sbin:/usr/local/sbin:/usr/sbin");
+        assert_eq!(added(&plain, DEFAULT_PATH), DEFAULT_PATH);
+        let said = Environment { set: vec![("PATH".into(), Some("/bin".into()))], ..plain };
+        assert_eq!(added(&said, "/bin"), "/bin");
     }
 
     #[test]

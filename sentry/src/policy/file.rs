@@ -97,6 +97,7 @@ struct Process {
     tracing_inside: Option<bool>,
     seccomp: Option<String>,
     interpose: Option<Interpose>,
+    fake_root: Option<bool>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -246,6 +247,7 @@ impl<'a> Reader<'a> {
             tracing_inside: process.tracing_inside,
             seccomp: place(&process.seccomp)?,
             interpose: process.interpose,
+            fake_root: process.fake_root,
             protect: files.protect.map(protected).transpose()?,
             ..layer
         })

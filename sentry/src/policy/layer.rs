@@ -41,6 +41,7 @@ pub struct Layer {
     pub tracing_inside: Option<bool>,
     pub seccomp: Option<PathBuf>,
     pub interpose: Option<Interpose>,
+    pub fake_root: Option<bool>,
 }
 
 impl Layer {
@@ -58,6 +59,7 @@ impl Layer {
 
         replace(&mut policy.protect, self.protect);
         replace(&mut policy.interpose, self.interpose);
+        replace(&mut policy.fake_root, self.fake_root);
         replace(&mut policy.surface, self.surface);
         replace(&mut policy.system, self.system);
         replace(&mut policy.cwd, self.cwd);

@@ -7,7 +7,7 @@
 //! [`view::arrange`] then says what is where in the view, and [`environment::compose`] what the variables are.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use syscalls::table::Surface;
@@ -177,6 +177,8 @@ pub struct Policy {
     pub seccomp: Option<PathBuf>,
     /// Which calls that take a path go through the sentry.
     pub interpose: Interpose,
+    /// The guest is root for itself: ids and ownership are pretended.
+    pub fake_root: bool,
     /// Where every decision about a path is logged.
     pub audit: Option<PathBuf>,
     /// Go on when the host cannot give a protection, after saying what is lost.
@@ -233,6 +235,7 @@ impl Policy {
             tracing_inside: true,
             seccomp: None,
             interpose: Interpose::Minimal,
+            fake_root: false,
             audit: None,
             allow_degraded: false,
             trace_denied: false,
@@ -240,6 +243,11 @@ impl Policy {
             json: None,
             meta: None,
         }
+    }
+
+    /// Where the guest lives.
+    pub fn home<'a>(&self, facts: &'a view::Facts) -> &'a Path {
+        if self.fake_root { Path::new("/root") } else { facts.guest_home() }
     }
 
     /// Whether the policy makes sense by itself, before the host is asked for anything.

@@ -112,7 +112,9 @@ pub struct View {
 /// Arranges the view of `policy`, or says which two rules cannot both hold.
 pub fn arrange(policy: &Policy, facts: &Facts) -> Result<View, Error> {
     let mut places = explicit(policy)?;
-    for private in TEMPORARY.iter().map(Path::new).chain([facts.guest_home()]) {
+    // Root's home is part of a tree that root owns.
+    let home = (!policy.fake_root || policy.root.is_none()).then_some(policy.home(facts));
+    for private in TEMPORARY.iter().map(Path::new).chain(home) {
         places.entry(private.to_owned()).or_insert(Source::Private { size: None });
     }
 
@@ -140,7 +142,7 @@ pub fn arrange(policy: &Policy, facts: &Facts) -> Result<View, Error> {
     let workdir = match &policy.workdir {
         Some(workdir) => workdir.clone(),
         None if is_visible(policy, facts, &places) => facts.cwd.clone(),
-        None => facts.guest_home().to_owned(),
+        None => policy.home(facts).to_owned(),
     };
     let mut entries: Vec<Entry> = places.into_iter().map(|(inside, source)| Entry { inside, source }).collect();
     // Paths compare by component, and a path comes before every path that it begins.

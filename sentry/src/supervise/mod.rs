@@ -32,6 +32,7 @@ use syscalls::owners::Owner;
 use syscalls::rules::Rules;
 
 use crate::platform::Platform;
+use crate::pretended::Pretended;
 use audit::Audit;
 use denials::{Denials, Told};
 use watch::{Watch, Watched};
@@ -56,6 +57,8 @@ pub struct Shared<P> {
     pub denials: Denials,
     /// Decisions on their way to the monitor.
     pub audit: Audit,
+    /// Who processes pretend to be.
+    pub pretended: Pretended,
 }
 
 impl<P> Shared<P> {
@@ -147,6 +150,7 @@ fn supervise<P: Platform>(
         descriptors,
         denials,
         audit,
+        pretended: Pretended::default(),
     });
     pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;
 

@@ -2,13 +2,49 @@
 //!
 //! The guest has no capability and its user namespace maps its own ids only, so the kernel already refuses every change
 //! that would mean something. A guest may confine itself further with seccomp and Landlock.
+//!
+//! Under `--fake-root` all of it is pretended: changes follow the kernel's rules and reach [`Credentials`] of ours, which
+//! every process has from its parent. Such credentials grant nothing: the kernel's answer for the one real user always
+//! comes on top.
+
+mod capabilities;
+mod change;
+mod ids;
+pub(crate) mod limit;
+
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
+use nix::libc;
 
+use crate::credentials::Credentials;
+use crate::guest::Guest;
+use crate::reply::{Answer, Reply};
 use crate::table::{Check, Op, Test, Verdict};
+use capabilities::{capget, capset, prctl};
+use ids::{
+    getegid, geteuid, getgid, getgroups, getresgid, getresuid, getuid, setfsgid, setfsuid, setgid, setgroups, setregid,
+    setresgid, setresuid, setreuid, setuid,
+};
+
+const fn option(option: i32) -> Test {
+    Test { arg: 0, op: Op::Equal(option.cast_unsigned() as u64) }
+}
 
 /// `PR_SET_MM` rewrites what `/proc/pid` says of a process's own memory and executable.
-const PRCTL: &[Check] = &[Check { all: &[Test { arg: 0, op: Op::Equal(35) }], then: Verdict::Fail(Errno::EPERM) }];
+const SET_MM: Check = Check { all: &[option(libc::PR_SET_MM)], then: Verdict::Fail(Errno::EPERM) };
+const PRCTL: &[Check] = &[SET_MM];
+/// What is about capabilities is the sentry's to tell under `--fake-root`.
+const PRCTL_PRETENDED: &[Check] = &[
+    SET_MM,
+    Check { all: &[option(libc::PR_GET_KEEPCAPS)], then: Verdict::Notify },
+    Check { all: &[option(libc::PR_SET_KEEPCAPS)], then: Verdict::Notify },
+    Check { all: &[option(libc::PR_CAPBSET_READ)], then: Verdict::Notify },
+    Check { all: &[option(libc::PR_CAPBSET_DROP)], then: Verdict::Notify },
+    Check { all: &[option(libc::PR_GET_SECUREBITS)], then: Verdict::Notify },
+    Check { all: &[option(libc::PR_SET_SECUREBITS)], then: Verdict::Notify },
+    Check { all: &[option(libc::PR_CAP_AMBIENT)], then: Verdict::Notify },
+];
 
 const fn not(persona: u64) -> Test {
     Test { arg: 0, op: Op::NotEqual(persona) }
@@ -33,44 +69,49 @@ const PERSONALITY: &[Check] = &[Check {
 
 crate::syscalls! {
     /// Returns the real user id.
-    getuid() Identity Judge Allow;
+    /// Limit: under `--fake-root` ids are those of the process; a thread that set its own with raw calls set them for all.
+    getuid() Identity Judge Allow { FakeRoot => Emulate(getuid) };
     /// Returns the effective user id.
-    geteuid() Identity Judge Allow;
+    geteuid() Identity Judge Allow { FakeRoot => Emulate(geteuid) };
     /// Returns the real group id.
-    getgid() Identity Judge Allow;
+    getgid() Identity Judge Allow { FakeRoot => Emulate(getgid) };
     /// Returns the effective group id.
-    getegid() Identity Judge Allow;
+    getegid() Identity Judge Allow { FakeRoot => Emulate(getegid) };
     /// Returns the three user ids.
-    getresuid(real: UserPtr, effective: UserPtr, saved: UserPtr) Identity Judge Allow;
+    getresuid(real: UserPtr, effective: UserPtr, saved: UserPtr) Identity Judge Allow { FakeRoot => Emulate(getresuid) };
     /// Returns the three group ids.
-    getresgid(real: UserPtr, effective: UserPtr, saved: UserPtr) Identity Judge Allow;
+    getresgid(real: UserPtr, effective: UserPtr, saved: UserPtr) Identity Judge Allow { FakeRoot => Emulate(getresgid) };
     /// Returns the supplementary groups.
-    getgroups(count: Int, groups: UserPtr) Identity Judge Allow;
+    getgroups(count: Int, groups: UserPtr) Identity Judge Allow { FakeRoot => Emulate(getgroups) };
     /// Sets the user id; the kernel refuses ids that the sandbox does not map.
-    setuid(user: Id) Identity Default Allow;
+    setuid(user: Id) Identity Default Allow { FakeRoot => Emulate(setuid) };
     /// Sets the group id; the kernel refuses ids that the sandbox does not map.
-    setgid(group: Id) Identity Default Allow;
+    setgid(group: Id) Identity Default Allow { FakeRoot => Emulate(setgid) };
     /// Sets the real and effective user ids; the kernel refuses ids that the sandbox does not map.
-    setreuid(real: Id, effective: Id) Identity Default Allow;
+    setreuid(real: Id, effective: Id) Identity Default Allow { FakeRoot => Emulate(setreuid) };
     /// Sets the real and effective group ids; the kernel refuses ids that the sandbox does not map.
-    setregid(real: Id, effective: Id) Identity Default Allow;
+    setregid(real: Id, effective: Id) Identity Default Allow { FakeRoot => Emulate(setregid) };
     /// Sets the three user ids; the kernel refuses ids that the sandbox does not map.
-    setresuid(real: Id, effective: Id, saved: Id) Identity Default Allow;
+    setresuid(real: Id, effective: Id, saved: Id) Identity Default Allow { FakeRoot => Emulate(setresuid) };
     /// Sets the three group ids; the kernel refuses ids that the sandbox does not map.
-    setresgid(real: Id, effective: Id, saved: Id) Identity Default Allow;
+    setresgid(real: Id, effective: Id, saved: Id) Identity Default Allow { FakeRoot => Emulate(setresgid) };
     /// Sets the user id that files are accessed with.
-    setfsuid(user: Id) Identity Compat Allow;
+    setfsuid(user: Id) Identity Compat Allow { FakeRoot => Emulate(setfsuid) };
     /// Sets the group id that files are accessed with.
-    setfsgid(group: Id) Identity Compat Allow;
+    setfsgid(group: Id) Identity Compat Allow { FakeRoot => Emulate(setfsgid) };
     /// Sets the supplementary groups; the kernel refuses it to a guest without capabilities.
-    setgroups(count: Int, groups: UserPtr) Identity Default Allow;
+    setgroups(count: Int, groups: UserPtr) Identity Default Allow { FakeRoot => Emulate(setgroups) };
     /// Reads capabilities.
-    capget(header: UserPtr, data: UserPtr) Identity Default Allow;
+    /// Limit: under `--fake-root` another thread than a process's first is not found by its number (`ESRCH`).
+    capget(header: UserPtr, data: UserPtr) Identity Default Allow { FakeRoot => Emulate(capget) };
     /// Sets capabilities; none can be gained.
-    capset(header: UserPtr, data: UserPtr) Identity Default Allow;
+    /// Limit: under `--fake-root` the file `status` in `/proc` shows the kernel's own, which are none.
+    capset(header: UserPtr, data: UserPtr) Identity Default Allow { FakeRoot => Emulate(capset) };
     /// Reads and changes properties of the calling process.
     /// `PR_SET_MM` fails with `EPERM`: it falsifies what other processes read of the caller in `/proc`.
-    prctl(option: Int, a: Word, b: Word, c: Word, d: Word) Process Judge Filter(PRCTL);
+    prctl(option: Int, a: Word, b: Word, c: Word, d: Word) Process Judge Filter(PRCTL) {
+        FakeRoot => Emulate(prctl) when PRCTL_PRETENDED,
+    };
     /// Chooses the execution domain.
     /// Domains that take protections away fail with `EPERM`; disabling address randomisation (debuggers) is allowed.
     personality(persona: Uint) Process Default Filter(PERSONALITY);
@@ -89,6 +130,25 @@ crate::syscalls! {
     lsm_set_self_attr(attribute: Uint, context: UserPtr, size: Uint, flags: Flags) Identity Compat Errno(ENOSYS);
     /// Lists security modules; newer than the table's last review, fails with `ENOSYS`.
     lsm_list_modules(ids: UserPtr, size: UserPtr, flags: Flags) Identity Compat Errno(ENOSYS);
+}
+
+/// Held while credentials are read, changed and set again: threads of one process change the same ones.
+static CHANGES: Mutex<()> = Mutex::new(());
+
+/// Changes what the caller's process pretends to be, or fails and leaves it.
+fn change<T>(guest: &dyn Guest, by: impl FnOnce(&mut Credentials) -> Result<T, Errno>) -> Result<T, Errno> {
+    let _alone = CHANGES.lock().unwrap_or_else(PoisonError::into_inner);
+    let old = guest.credentials()?;
+    let mut new = (*old).clone();
+    let result = by(&mut new)?;
+    if new != *old {
+        guest.pretend(new)?;
+    }
+    Ok(result)
+}
+
+fn success(result: Result<(), Errno>) -> Answer {
+    result.map(|()| Reply::Return(0))
 }
 
 #[cfg(test)]
