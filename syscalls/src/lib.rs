@@ -37,4 +37,5 @@ mod process;
 mod signal;
 mod sys;
 
+pub use file::pretend::record as records;
 pub use file::pretend::table::Table as Remembered;

@@ -12,7 +12,7 @@ pub(crate) mod change;
 pub(crate) mod device;
 pub(crate) mod gone;
 pub(crate) mod made;
-pub(crate) mod record;
+pub mod record;
 pub(crate) mod shown;
 mod store;
 pub(crate) mod table;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The name of the attribute; ordinary users may set it on their own files and directories.
-pub(crate) const NAME: &std::ffi::CStr = c"user.sentry.owner";
+pub const NAME: &std::ffi::CStr = c"user.sentry.owner";
 /// What the names of all our attributes begin with: the guest neither sees nor changes them.
 pub(crate) const OURS: &[u8] = b"user.sentry.";
 /// The longest record is shorter.
