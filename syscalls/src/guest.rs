@@ -14,6 +14,7 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
+use crate::Remembered;
 use crate::args::{DirFd, Fd, PathPtr, Size, UserPtr};
 use crate::credentials::Credentials;
 use crate::owners::Owner;
@@ -121,6 +122,8 @@ pub trait Guest {
     }
     /// Called before the kernel runs a call that may give the task another root.
     fn changes_root(&self) {}
+    /// What is said, under `--fake-root`, of the owners of objects that cannot bear an attribute.
+    fn remembered(&self) -> &Remembered;
 
     /// The soft limit of the size of files that the task may make, in bytes (`RLIMIT_FSIZE`).
     fn largest_file(&self) -> Result<u64, Errno>;

@@ -173,7 +173,8 @@ fn protect(policy: &Policy, places: &mut Places) {
 /// The rules that the user or a profile wrote down, each name once.
 fn explicit(policy: &Policy) -> Result<Places, Error> {
     let mut places = Places::with_capacity(policy.grants.len() + policy.scratch.len() + policy.hide.len() + 4);
-    for grant in &policy.grants {
+    let root_writable = policy.root_writable();
+    for grant in policy.grants.iter().filter(|grant| !(root_writable && grant.is_whole_root())) {
         check_host(&grant.host)?;
         check_place(&grant.inside, Some(grant.access))?;
         match places.entry(grant.inside.clone()) {
@@ -306,7 +307,8 @@ fn reserved(path: &Path) -> Option<&'static str> {
 
 fn check_place(inside: &Path, access: Option<Access>) -> Result<(), Error> {
     if inside == Path::new("/") {
-        let remedy = "use --root / to show all of the host read-only, and --write PATH for what may be changed";
+        let remedy = "use --root / to show all of the host read-only, and --write PATH for what may be changed; of a tree of \
+                      its own (--root DIR), --write / makes all writable";
         return Err(Error::new("the root of the view cannot be granted, hidden or made private", remedy));
     }
     if let Some(why) = reserved(inside) {

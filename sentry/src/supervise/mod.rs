@@ -27,6 +27,7 @@ use shim::failure::{Failure, Step};
 use shim::message::{ToMonitor, send};
 use shim::plan::{Identity, Plan};
 use shim::start::Seat;
+use syscalls::Remembered;
 use syscalls::credentials::Credentials;
 use syscalls::dispatch::Dispatch;
 use syscalls::owners::Owner;
@@ -49,6 +50,8 @@ pub struct Shared<P> {
     pub rules: Rules,
     /// The ids that its own files have for the guest.
     pub owner: Owner,
+    /// What is said of the owners of objects that cannot bear an attribute.
+    pub remembered: Remembered,
     /// A procfs of the outer pid namespace, mounted nowhere.
     pub proc: OwnedFd,
     /// The supervisor's own descriptors, as a directory of that procfs.
@@ -152,6 +155,7 @@ fn supervise<P: Platform>(
         dispatch: orders.dispatch,
         rules: orders.rules,
         owner: Owner { user: plan.identity.uid, group: plan.identity.gid },
+        remembered: Remembered::default(),
         proc,
         descriptors,
         denials,

@@ -103,8 +103,9 @@ pub const FOR_PATHS: &[&str] = &[
     "utimensat",
 ];
 
-/// Needed when the guest may change its root: paths of such a guest are walked in that root.
-pub const FOR_FAKE_ROOT: &[&str] = &["chroot"];
+/// Needed under `--fake-root`, besides what every path needs: the records of files; and paths of a guest with another root
+/// are walked in that root.
+pub const FOR_FAKE_ROOT: &[&str] = &["chroot", "flistxattr", "getxattrat", "removexattrat", "setxattrat"];
 
 /// Needed when sockets in grants are decided by the supervisor.
 pub const FOR_SOCKETS: &[&str] = &["connect", "getsockname", "getsockopt", "sendto"];

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use super::judge::{self, Use};
 use super::named::{EMPTY_PATH, NO_FOLLOW, Named};
-use super::reopen;
+use super::{pretend, reopen};
 use crate::args::{DirFd, Fd, Flags, Id, PathPtr};
 use crate::guest::Guest;
 use crate::reply::{Answer, Reply};
@@ -21,6 +21,7 @@ crate::syscalls! {
     };
     /// Changes the owner of an open file.
     fchown(file: Fd, user: Id, group: Id) File Default Allow {
+        FakeRoot => Emulate(fchown),
         PathRules => Emulate(fchown),
     };
     /// Changes the owner of a file or link, relative to a directory.
@@ -43,6 +44,10 @@ fn fchownat(guest: &dyn Guest, dir: DirFd, path: PathPtr, user: Id, group: Id, f
 }
 
 fn set_owner(guest: &dyn Guest, named: &Named, user: Id, group: Id) -> Answer {
+    if guest.rules().fake_root {
+        pretend::change::owner(guest, &named.object(Use::Change)?, user.0, group.0)?;
+        return Ok(Reply::Return(0));
+    }
     let (user, group) = guest.owner().given(user.0, group.0);
     sys::set_owner(named.object(Use::Change)?.as_fd(), user, group)?;
     Ok(Reply::Return(0))
@@ -52,6 +57,11 @@ fn fchown(guest: &dyn Guest, file: Fd, user: Id, group: Id) -> Answer {
     let file = guest.duplicate(file)?;
     judge::object(guest, "fchown", &file, Use::Change)?;
     reopen::may_copy(guest, &file)?;
+    if guest.rules().fake_root {
+        pretend::is_open(&file)?;
+        pretend::change::owner(guest, &file, user.0, group.0)?;
+        return Ok(Reply::Return(0));
+    }
     let (user, group) = guest.owner().given(user.0, group.0);
     nix::unistd::fchown(&file, Some(user.into()), Some(group.into()))?;
     Ok(Reply::Return(0))
