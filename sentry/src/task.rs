@@ -4,7 +4,7 @@
 //! and a descriptor table or not. What was read counts only after `ID_VALID` has said that the call is still pending:
 //! until then the thread id might belong to somebody else.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -36,18 +36,39 @@ pub struct Task<'a, P> {
     lead: Option<&'a dyn Fn() -> bool>,
     /// Whether the caller was still there after the last read.
     confirmed: Cell<bool>,
+    /// The caller's root, while this thread has it too.
+    root: RefCell<Option<OwnedFd>>,
 }
 
 impl<'a, P: Platform> Task<'a, P> {
     /// The task behind `notification`.
     pub fn new(notification: Notification, shared: &'a Shared<P>) -> Self {
-        Self { notification, shared, lead: None, confirmed: Cell::new(false) }
+        Self { notification, shared, lead: None, confirmed: Cell::new(false), root: RefCell::default() }
     }
 
     /// The same, answered by the thread that leads: `hand_over` is called before something that may sleep, perhaps more
     /// than once, and says whether another thread leads now.
     pub fn led(self, hand_over: &'a dyn Fn() -> bool) -> Self {
         Self { lead: Some(hand_over), ..self }
+    }
+
+    /// Runs `act` with the caller's root as this thread's, if that may be another than the view's: absolute paths and links
+    /// begin there, and `..` ends there.
+    pub fn in_its_root<T>(&self, act: impl FnOnce() -> T) -> Result<T, Errno> {
+        let roots = &self.shared.roots;
+        if !roots.may_differ() {
+            return Ok(act());
+        }
+        let root = self.open_proc(format_args!("root"), libc::O_PATH | libc::O_DIRECTORY)?;
+        if roots.is_views(&root)? {
+            return Ok(act());
+        }
+        let entered = roots.enter(&root)?;
+        self.root.replace(Some(root));
+        let result = act();
+        self.root.replace(None);
+        drop(entered);
+        Ok(result)
     }
 
     /// Asks whether the caller is still there, and so was it until now.
@@ -262,6 +283,10 @@ impl<P: Platform> Guest for Task<'_, P> {
         crate::raw::set_real_time_limit(self.notification.tid, limit)
     }
 
+    fn changes_root(&self) {
+        self.shared.roots.may_differ_from_now_on();
+    }
+
     fn largest_file(&self) -> Result<u64, Errno> {
         let limit = crate::raw::file_size_limit(self.notification.tid)?;
         self.still_pending()?;
@@ -309,7 +334,12 @@ impl<P: Platform> Guest for Task<'_, P> {
     }
 
     fn label_of(&self, file: &OwnedFd) -> Result<OsString, Errno> {
-        readlinkat(&self.shared.descriptors, file.as_raw_fd().to_string().as_str())
+        let link = || readlinkat(&self.shared.descriptors, file.as_raw_fd().to_string().as_str());
+        match &*self.root.borrow() {
+            None => link(),
+            // The kernel names it as seen from this thread's root, rules as seen from the view's.
+            Some(root) => self.shared.roots.seen_from_view(root, link),
+        }
     }
 
     fn descriptors(&self) -> Result<OwnedFd, Errno> {

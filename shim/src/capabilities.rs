@@ -1,4 +1,4 @@
-//! Capabilities: none for the guest, one for the supervisor. See capabilities(7).
+//! Capabilities: none for the guest, one for the supervisor, and `CAP_SYS_CHROOT` for both under `--fake-root`. See capabilities(7).
 
 use nix::libc;
 
@@ -9,13 +9,14 @@ const CHROOT: u64 = 1 << 18;
 const PTRACE: u64 = 1 << 19;
 const ADMIN: u64 = 1 << 21;
 
-/// Gives up `no_new_privs`, the bounding set, ambient capabilities and every set but `keep`, then looks again.
-fn drop_to(keep: u64) -> Result<(), Failure> {
+/// Sets `no_new_privs`, gives up ambient capabilities, of the bounding set all but `bound`, and every capability but `keep`,
+/// then looks again.
+fn drop_to(keep: u64, bound: u64) -> Result<(), Failure> {
     // No program can gain rights by exec from here on: set-id bits and file capabilities have no effect.
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).step(|| "set no_new_privs")?;
     // Beyond the last capability this kernel knows there is nothing to read; what is gone already cannot be dropped again.
     let held = |capability: &u64| matches!(sys::prctl(libc::PR_CAPBSET_READ, *capability, 0), Ok(1));
-    for capability in (0..64).filter(held) {
+    for capability in (0..64).filter(|capability| bound & 1 << capability == 0).filter(held) {
         sys::prctl(libc::PR_CAPBSET_DROP, capability, 0)
             .step(|| format!("drop capability {capability} from the bounding set"))?;
     }
@@ -32,17 +33,28 @@ fn drop_to(keep: u64) -> Result<(), Failure> {
 
 /// For init and the guest: nothing is left.
 pub fn drop_all() -> Result<(), Failure> {
-    drop_to(0)
+    drop_to(0, 0)
+}
+
+/// For init and a guest that is root for itself: it may change its own root, within the view. As the bounding set allows
+/// no other, user 0 has this one and no other after each exec too.
+pub fn keep_chroot() -> Result<(), Failure> {
+    drop_to(CHROOT, CHROOT)
 }
 
 /// For the supervisor until it has joined the guest's mount namespace, which asks for rights over its own user namespace
 /// (setns(2)); then [`keep_ptrace`].
 pub fn keep_for_joining() -> Result<(), Failure> {
-    drop_to(PTRACE | ADMIN | CHROOT)
+    drop_to(PTRACE | ADMIN | CHROOT, 0)
 }
 
 /// For the supervisor: `CAP_SYS_PTRACE` over the guest's user namespace is what lets it read guests' memory, also of those
 /// that are not dumpable.
 pub fn keep_ptrace() -> Result<(), Failure> {
-    drop_to(PTRACE)
+    drop_to(PTRACE, 0)
+}
+
+/// The same where the guest may change its own root: to find what it finds, the supervisor's threads then do as it did.
+pub fn keep_ptrace_and_chroot() -> Result<(), Failure> {
+    drop_to(PTRACE | CHROOT, 0)
 }

@@ -68,7 +68,7 @@ fn begin(plan: &Plan, channels: &Channels, proc: OwnedFd) -> Result<(Pid, Option
 
     // From here on every signal waits in the signalfd; the guest unblocks them for itself.
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).step(|| "block signals")?;
-    capabilities::drop_all()?;
+    if plan.fake_root { capabilities::keep_chroot() } else { capabilities::drop_all() }?;
     // Before there is a guest to look: its own exec makes it dumpable again.
     sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).step(|| "protect init from the guest")?;
     let seat = exec::Seat { terminal: terminal.as_ref(), supervisor: channels.supervisor.as_fd(), umask: guest_umask };

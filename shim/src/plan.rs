@@ -158,6 +158,8 @@ pub struct Plan {
     pub identity: Identity,
     /// What it sees.
     pub view: View,
+    /// The guest is root for itself: it keeps `CAP_SYS_CHROOT`, and low ports of its own network are its to bind.
+    pub fake_root: bool,
     /// An empty network namespace, or the host's.
     pub own_network: bool,
     /// Host name inside.

@@ -118,6 +118,9 @@ fn outer(plan: &Plan, mapped: &OwnedFd, monitor: &OwnedFd, init_channel: OwnedFd
     let proc = proc.map_err(|failure| failure.remedy(remedy))?;
     // One user namespace may exist below this one, the guest's; a nested one would exceed the limit.
     limit_user_namespaces(&proc)?;
+    if plan.fake_root && plan.own_network {
+        free_low_ports(&proc)?;
+    }
 
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).step(|| "set no_new_privs")?;
     if !landlock::enter(plan.allow_degraded)? {
@@ -141,6 +144,15 @@ fn outer(plan: &Plan, mapped: &OwnedFd, monitor: &OwnedFd, init_channel: OwnedFd
     sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).step(|| "protect the supervisor from the guest")?;
     let monitor = monitor.try_clone().map_err(|_| Failure::new("hold the monitor's channel", Errno::last()))?;
     Ok(Seat { listener, proc, monitor, init: Pid::from_raw(init) })
+}
+
+/// Root binds ports below 1024. In the sandbox's own network that concerns nobody else.
+fn free_low_ports(proc: &OwnedFd) -> Result<(), Failure> {
+    let step = || "let the sandbox's root bind low ports (net.ipv4.ip_unprivileged_port_start)";
+    let flags = libc::O_WRONLY | libc::O_CLOEXEC;
+    let setting = c"sys/net/ipv4/ip_unprivileged_port_start";
+    let file = sys::open_at(Some(proc.as_fd()), setting, flags, 0, 0).step(step)?;
+    write(&file, b"0\n").step(step).map(drop)
 }
 
 fn limit_user_namespaces(proc: &OwnedFd) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 use nix::errno::Errno;
 
+use crate::credentials::Credentials;
 use crate::guest::Guest;
 use crate::reply::{Answer, Continue, Response};
 use crate::table::Routes;
@@ -10,6 +11,9 @@ use crate::table::Routes;
 pub type Emulator = fn(&dyn Guest, [u64; 6]) -> Answer;
 /// An observing handler: it may look and record, and has no say.
 pub type Observer = fn(&dyn Guest, [u64; 6]);
+
+/// Says whether pretended credentials allow a call. It sees nothing else, the guest's memory least of all.
+pub type Permission = fn(&Credentials) -> Result<(), Errno>;
 
 /// How a notified call is answered.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +24,9 @@ pub enum Handler {
     EmulateSlow(Emulator),
     /// Looked at, then run by the kernel. Only for calls that ring 1 makes harmless whatever their memory says.
     Observe(Observer),
+    /// Refused to those who pretend to have no right to it, and otherwise run by the kernel. As above, only for calls that
+    /// ring 1 makes harmless.
+    Permit(Permission),
 }
 
 /// Looks up and runs handlers for the routes of one policy.
@@ -46,6 +53,13 @@ impl Dispatch {
                 observe(guest, registers);
                 Response::Continue(Continue(()))
             }
+            Some(Handler::Permit(permit)) => match guest.credentials().and_then(|credentials| permit(&credentials)) {
+                Ok(()) => {
+                    guest.changes_root();
+                    Response::Continue(Continue(()))
+                }
+                Err(errno) => Response::Fail(errno),
+            },
             None => Response::Fail(Errno::ENOSYS),
         }
     }

@@ -119,6 +119,9 @@ pub trait Guest {
     /// What is said, under `--fake-root`, of the owners of objects that cannot bear an attribute.
     fn remembered(&self) -> &Remembered;
 
+    /// Called before the kernel runs a call that may give the task another root.
+    fn changes_root(&self) {}
+
     /// The soft limit of the size of files that the task may make, in bytes (`RLIMIT_FSIZE`).
     fn largest_file(&self) -> Result<u64, Errno>;
 

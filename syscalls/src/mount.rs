@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::mount::MsFlags;
 
 use crate::args::{Flags, PathPtr, UserPtr, Word};
+use crate::credentials::Credentials;
 use crate::guest::{Denial, Guest};
 use crate::reply::Answer;
 
@@ -24,8 +25,9 @@ crate::syscalls! {
     /// Limit: a root that does not exist is `EPERM` too, not `ENOENT`.
     pivot_root(new: PathPtr, old: PathPtr) Mount Compat Emulate(pivot_root);
     /// Changes the root of the caller: refused with `EPERM` and reported.
-    /// Limit: a root that does not exist is `EPERM` too, not `ENOENT`.
-    chroot(root: PathPtr) Mount Default Emulate(chroot);
+    /// Under `--fake-root` it is the kernel's own, within the view, for those who pretend to have `CAP_SYS_CHROOT`.
+    /// Limit: a root that does not exist is `EPERM` too, not `ENOENT`, to whoever may not change it.
+    chroot(root: PathPtr) Mount Default Emulate(chroot) { FakeRoot => Permit(may_change_root) };
     /// Describes a mount of the view.
     statmount(request: UserPtr, buffer: UserPtr, size: Size, flags: Flags) Mount Compat Allow;
     /// Lists the mounts of the view.
@@ -96,6 +98,12 @@ fn pivot_root(guest: &dyn Guest, new: PathPtr, old: PathPtr) -> Answer {
     guest.read_path(old)?;
     let remedy = format!("choose another root at start with --root {new}");
     deny(guest, "pivot_root", format!("to {new}"), remedy)
+}
+
+/// The view is the guest's whole world: whatever it makes its root, and however it leaves that again, it stays within.
+fn may_change_root(credentials: &Credentials) -> Result<(), Errno> {
+    const SYS_CHROOT: u32 = 18;
+    if credentials.can(SYS_CHROOT) { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 fn chroot(guest: &dyn Guest, root: PathPtr) -> Answer {

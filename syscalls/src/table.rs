@@ -192,7 +192,7 @@ impl Route {
     /// The word for it in `SYSCALLS`: allow, filter, errno, emulate, observe or kill.
     pub fn word(&self) -> &'static str {
         match (self.handler, self.otherwise, self.checks) {
-            (Some(Handler::Observe(_)), ..) => "observe",
+            (Some(Handler::Observe(_) | Handler::Permit(_)), ..) => "observe",
             (Some(_), ..) => "emulate",
             (None, Verdict::Kill, _) => "kill",
             (None, Verdict::Fail(_), []) => "errno",
@@ -370,7 +370,7 @@ impl Routes {
 /// ```
 ///
 /// After the parameters: family, smallest surface, route. Routes are `Allow`, `Errno(EPERM)`, `Filter(CHECKS)`,
-/// `Emulate(handler)`, `EmulateSlow(handler)`, `Observe(handler)`, each optionally followed by `when CHECKS`: then only
+/// `Permit(handler)`, `Emulate(handler)`, `EmulateSlow(handler)`, `Observe(handler)`, the last three optionally followed by `when CHECKS`: then only
 /// calls for which a check says `Notify` reach the handler, and others are allowed or refused as the checks say.
 #[macro_export]
 macro_rules! syscalls {
@@ -410,6 +410,13 @@ macro_rules! syscalls {
     };
     (@route $parameters:tt Filter $checks:ident) => {
         $crate::table::Route { checks: $checks, otherwise: $crate::table::Verdict::Allow, handler: None }
+    };
+    (@route $parameters:tt Permit $handler:ident) => {
+        $crate::table::Route {
+            checks: &[],
+            otherwise: $crate::table::Verdict::Notify,
+            handler: Some($crate::dispatch::Handler::Permit($handler)),
+        }
     };
     (@route $parameters:tt $kind:ident $handler:ident) => {
         $crate::table::Route {

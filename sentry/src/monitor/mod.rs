@@ -151,6 +151,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         let plan = Plan {
             identity,
             view: arranged.view,
+            fake_root: policy.fake_root,
             own_network: policy.net == Net::None,
             hostname: policy.hostname.clone(),
             filter: filter(policy, &features, &routes),

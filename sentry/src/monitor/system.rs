@@ -130,6 +130,22 @@ pub fn add(view: &mut View) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What programs need besides to make somebody a user (`su`, `login`): harmless too, and of no use to anyone but root.
+const FOR_ROOT: &[&str] = &["pam.conf", "pam.d", "security"];
+
+/// Adds what only a guest that is root asks for. Nobody has a password.
+pub fn add_for_root(view: &mut View) -> Result<(), Failure> {
+    for name in FOR_ROOT {
+        show(view, &format!("/etc/{name}"))?;
+    }
+    let nobody_may_log_in = |names: &str| -> String {
+        let names = names.lines().filter_map(|line| line.split(':').next());
+        names.map(|name| format!("{name}:*:19000:0:99999:7:::\n")).collect()
+    };
+    let shadow = nobody_may_log_in(&format!("root:\n{SYSTEM_USERS}nobody:\n"));
+    text(view, Path::new("/etc/shadow"), shadow.into_bytes())
+}
+
 /// Adds the files that are made up: who the user is, what the host is called, how names are looked up.
 pub fn add_synthetic(
     view: &mut View,

@@ -134,6 +134,9 @@ fn arrange_or_weigh(
     } else {
         if policy.system {
             system::add(&mut view)?;
+            if policy.fake_root {
+                system::add_for_root(&mut view)?;
+            }
         }
         system::add_synthetic(&mut view, identity, policy.home(facts), &policy.hostname, policy.net)?;
     }

@@ -10,6 +10,7 @@ mod denials;
 pub mod own_calls;
 mod pace;
 mod pool;
+pub mod root;
 pub mod watch;
 
 use std::io::IoSliceMut;
@@ -35,6 +36,7 @@ use crate::platform::Platform;
 use crate::pretended::Pretended;
 use audit::Audit;
 use denials::{Denials, Told};
+use root::Roots;
 use watch::{Watch, Watched};
 
 /// What all threads share.
@@ -57,6 +59,8 @@ pub struct Shared<P> {
     pub denials: Denials,
     /// Decisions on their way to the monitor.
     pub audit: Audit,
+    /// The view's root, and whether guests may have others.
+    pub roots: Roots,
     /// Who processes pretend to be.
     pub pretended: Pretended,
 }
@@ -126,7 +130,7 @@ fn supervise<P: Platform>(
         return Ok(());
     };
     drop(channel);
-    shim::capabilities::keep_ptrace()?;
+    if plan.fake_root { shim::capabilities::keep_ptrace_and_chroot() } else { shim::capabilities::keep_ptrace() }?;
     let init = crate::raw::open_thread(init_pid.as_raw()).step(|| "watch over init")?;
     let platform = P::new(listener).step(|| "set up the listener")?;
     let denials = Denials::new().step(|| "make the queue of denials")?;
@@ -150,6 +154,7 @@ fn supervise<P: Platform>(
         descriptors,
         denials,
         audit,
+        roots: Roots::new().step(|| "hold the root of the view")?,
         pretended: Pretended::default(),
     });
     pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;

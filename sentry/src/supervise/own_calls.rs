@@ -100,8 +100,9 @@ pub const FOR_PATHS: &[&str] = &[
     "utimensat",
 ];
 
-/// Needed when ownership is pretended, besides what every path needs: the records of files.
-pub const FOR_FAKE_ROOT: &[&str] = &["flistxattr", "getxattrat", "removexattrat", "setxattrat"];
+/// Needed when root is pretended, besides what every path needs: the records of files; and paths of a guest that changed its
+/// root are walked in that root.
+pub const FOR_FAKE_ROOT: &[&str] = &["chroot", "flistxattr", "getxattrat", "removexattrat", "setxattrat"];
 
 /// Needed when sockets in grants are decided by the supervisor.
 pub const FOR_SOCKETS: &[&str] = &["connect", "getsockname", "getsockopt", "sendto"];

@@ -139,7 +139,10 @@ impl<P: Platform> Pool<P> {
 
     fn answer(&self, notification: Notification, task: &Task<P>) {
         let response = match usize::try_from(notification.number) {
-            Ok(number) => self.shared.dispatch.answer(task, number, notification.registers),
+            Ok(number) => {
+                let answer = || self.shared.dispatch.answer(task, number, notification.registers);
+                task.in_its_root(answer).unwrap_or_else(Response::Fail)
+            }
             Err(_) => Response::Fail(Errno::ENOSYS),
         };
         // ENOENT: the caller was killed meanwhile; there is nobody to tell.
