@@ -116,6 +116,11 @@ pub trait Guest {
         Err(Errno::ENOSYS)
     }
 
+    /// The root of the view, whatever root the task has.
+    fn view(&self) -> Result<OwnedFd, Errno> {
+        open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+    }
+
     /// What is said, under `--fake-root`, of the owners of objects that cannot bear an attribute.
     fn remembered(&self) -> &Remembered;
 
