@@ -242,6 +242,10 @@ impl<P: Platform> Guest for Task<'_, P> {
         self.shared.owner
     }
 
+    fn view(&self) -> Result<OwnedFd, Errno> {
+        self.shared.roots.view()
+    }
+
     fn remembered(&self) -> &Remembered {
         &self.shared.remembered
     }

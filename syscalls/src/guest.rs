@@ -120,10 +120,17 @@ pub trait Guest {
     fn new_map(&self) -> Result<(u32, OwnedFd), Errno> {
         Err(Errno::ENOSYS)
     }
-    /// Called before the kernel runs a call that may give the task another root.
-    fn changes_root(&self) {}
+
+    /// The root of the view, whatever root the task has.
+    fn view(&self) -> Result<OwnedFd, Errno> {
+        open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+    }
+
     /// What is said, under `--fake-root`, of the owners of objects that cannot bear an attribute.
     fn remembered(&self) -> &Remembered;
+
+    /// Called before the kernel runs a call that may give the task another root.
+    fn changes_root(&self) {}
 
     /// The soft limit of the size of files that the task may make, in bytes (`RLIMIT_FSIZE`).
     fn largest_file(&self) -> Result<u64, Errno>;

@@ -19,6 +19,7 @@ pub mod record;
 pub mod remove;
 pub mod root;
 pub mod scan;
+pub mod skeleton;
 pub mod tree;
 
 use std::ffi::OsString;

@@ -18,6 +18,7 @@ use super::store::{Store, io};
 use super::view::{Builder, CowDirectory, Resolved, resolve, source, whole};
 use crate::changes::record::{self, Directory, How};
 use crate::changes::root::Root;
+use crate::changes::skeleton;
 use crate::changes::tree::{Refusal, Wanted, copy_tree, finish_root};
 use crate::policy::CowStore;
 
@@ -87,7 +88,7 @@ impl Builder<'_> {
         if mounted.is_empty() && own.is_none() {
             // Whoever asks for /usr or /srv wants to see it; and its own directory becomes the user's in an overlay.
             let top = resolved.path.components().count() <= 2;
-            return self.piece(at, resolved, option, foreign && !top);
+            return self.piece(at, resolved, option, foreign && !top && !self.policy.fake_root);
         }
         if self.policy.cow_store == CowStore::Memory {
             return Err(refuse(
@@ -134,10 +135,37 @@ impl Builder<'_> {
             ));
             return Ok(());
         }
+        self.root_everywhere(at, resolved, &layer)?;
         let lower = Box::new(source(resolved, option, false, self.ids)?);
         let store = self.ids.layer(&layer)?;
         self.record(at, resolved, Some(layer), How::Overlay);
         self.place(at, Source::Overlay { lower, store }, true, false, option.to_owned())
+    }
+
+    /// Under `--fake-root` the guest is root in directories of others too.
+    fn root_everywhere(&mut self, at: &Path, resolved: &Resolved, layer: &Path) -> Result<(), Failure> {
+        if !self.policy.fake_root {
+            return Ok(());
+        }
+        let step = || format!("look through {}", at.display());
+        let host = Root::open(&resolved.path, false).step(step)?;
+        let upper = Root::open(&layer.join(How::Overlay.name()), false).step(step)?;
+        let guest = (self.identity.host_uid, self.identity.host_gid);
+        let (user, owner) = if self.identity.by_root { (resolved.stat.st_uid, Some(guest)) } else { (guest.0, None) };
+        let made = skeleton::make(&host, &upper, user, owner)?;
+        if made.closed > 0 {
+            let (closed, at) = (made.closed, at.display());
+            self.result
+                .notes
+                .push(format!("{closed} directories in {at} cannot be read, and stay closed to root inside"));
+        }
+        if made.too_many {
+            let (most, at) = (skeleton::MOST, at.display());
+            self.result
+                .notes
+                .push(format!("{at} has more than {most} directories of others; root cannot change them all"));
+        }
+        Ok(())
     }
 
     /// The layer that the resumed run left of `at`, and what it is.
@@ -340,6 +368,7 @@ impl Builder<'_> {
             }
             let layer = self.layer(How::Overlay, &piece)?;
             if self.can_overlay(&piece, &layer) {
+                self.root_everywhere(&inside, &piece, &layer)?;
                 let lower = Box::new(source(&piece, option, false, self.ids)?);
                 let store = self.ids.layer(&layer)?;
                 self.record(&inside, &piece, Some(layer), How::Overlay);

@@ -103,8 +103,8 @@ pub const FOR_PATHS: &[&str] = &[
     "utimensat",
 ];
 
-/// Needed under `--fake-root`, besides what every path needs: the records of files; and paths of a guest with another root
-/// are walked in that root.
+/// Needed when root is pretended, besides what every path needs: the records of files; and paths of a guest that changed its
+/// root are walked in that root.
 pub const FOR_FAKE_ROOT: &[&str] = &["chroot", "flistxattr", "getxattrat", "removexattrat", "setxattrat"];
 
 /// Needed when sockets in grants are decided by the supervisor.

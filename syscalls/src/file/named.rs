@@ -8,6 +8,7 @@ use nix::fcntl::{OFlag, ResolveFlag};
 use nix::libc;
 
 use super::judge::{self, Use};
+use super::pretend::adopt;
 use super::reopen;
 use super::walk::{Parent, Start, shown};
 use crate::args::{DirFd, Fd, Flags, PathPtr};
@@ -125,10 +126,11 @@ impl<'g> Named<'g> {
             start.object(self.guest, flags, ResolveFlag::empty()).or_else(|errno| self.missing(errno))?
         };
         judge::object(self.guest, self.call, &object, usage)?;
-        if usage == Use::Change {
-            reopen::may_copy(self.guest, &object)?;
+        if usage != Use::Change {
+            return Ok(object);
         }
-        Ok(object)
+        reopen::may_copy(self.guest, &object)?;
+        adopt::own(self.guest, object)
     }
 
     /// Walks to the directory of the name.

@@ -55,7 +55,7 @@ pub(crate) fn open(guest: &dyn Guest, object: &OwnedFd, flags: i32, otherwise: O
             may_be_opened(guest, object, &stat)?;
             if let Some(device) = device::of(guest, object, &stat) {
                 guest.confirm()?;
-                return match device::instead(device)? {
+                return match device::instead(guest, device)? {
                     device::Instead::Own(device) => hand_over(guest, &device, flags),
                     device::Instead::Terminal => own_terminal(guest, flags),
                 };

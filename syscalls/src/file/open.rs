@@ -16,7 +16,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use super::judge::{self, Use};
 use super::named::Named;
 use super::object::{self, Otherwise};
-use super::pretend::made;
+use super::pretend::{adopt, made};
 use super::resolve::is_procfs;
 use super::trace::looked_up;
 use super::walk::{MAX_LINKS, Parent, Start, Umask, names_stay};
@@ -216,7 +216,7 @@ impl Opening {
             match start.object(guest, self.walking(), self.resolve) {
                 // A slash at the end, of the path or of a link, is another mistake where a file may be created.
                 Err(Errno::ENOENT | Errno::ENOTDIR) if creates => {}
-                object => return self.existing(guest, &object?),
+                object => return self.existing(guest, object?),
             }
         }
         self.new_name(guest, start)
@@ -228,20 +228,24 @@ impl Opening {
     }
 
     /// Opens what is there.
-    pub(super) fn existing(&self, guest: &dyn Guest, object: &OwnedFd) -> Answer {
+    pub(super) fn existing(&self, guest: &dyn Guest, object: OwnedFd) -> Answer {
         let changes = self.flags & libc::O_ACCMODE != libc::O_RDONLY || self.flags & libc::O_TRUNC != 0;
         if changes
             && guest.rules().pretend_namespaces
-            && is_procfs(object)?
-            && let Some(map) = namespace::map_file(guest, object)?
+            && is_procfs(&object)?
+            && let Some(map) = namespace::map_file(guest, &object)?
         {
             return Ok(Reply::Inject { file: map, cloexec: self.flags & libc::O_CLOEXEC != 0 });
         }
-        let judged = judge::object(guest, self.call, object, if changes { Use::Change } else { Use::Read });
+        let judged = judge::object(guest, self.call, &object, if changes { Use::Change } else { Use::Read });
         // Whoever asked for it to be made would take "there is no such name" for a missing directory.
         let creates = self.flags & libc::O_CREAT != 0;
         judged.map_err(|errno| if creates && errno == Errno::ENOENT { Errno::EACCES } else { errno })?;
-        object::open(guest, object, self.flags, self.otherwise)
+        if !changes {
+            return object::open(guest, &object, self.flags, self.otherwise);
+        }
+        let object = adopt::own(guest, object)?;
+        object::open(guest, &object, self.flags, self.otherwise)
     }
 
     /// Makes the name that is not there, behind links that lead to it.
@@ -264,7 +268,7 @@ impl Opening {
                 object => object?,
             };
             if object::kind(&fstat(&object)?) != SFlag::S_IFLNK {
-                return self.existing(guest, &object);
+                return self.existing(guest, object);
             }
             if self.flags & libc::O_NOFOLLOW != 0 || self.resolve.contains(ResolveFlag::RESOLVE_NO_SYMLINKS) {
                 return Err(Errno::ELOOP);

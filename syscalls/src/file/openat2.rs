@@ -120,7 +120,7 @@ impl Open<'_> {
                 let start = Start::exactly(self.guest.directory(self.dir)?, self.path);
                 match start.object(self.guest, OFlag::empty(), self.resolve) {
                     Err(Errno::ENOENT) => Err(Errno::ENOSYS),
-                    object => Opening { flags: self.flags, ..opening }.existing(self.guest, &object?),
+                    object => Opening { flags: self.flags, ..opening }.existing(self.guest, object?),
                 }
             }
             answer => answer,

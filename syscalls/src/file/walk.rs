@@ -21,6 +21,7 @@ use nix::sys::stat::{Mode, fstat, umask};
 use nix::unistd::{chdir, fchdir};
 
 use super::judge::{self, Use};
+use super::pretend::adopt;
 use super::reopen;
 use super::resolve::look;
 use crate::args::DirFd;
@@ -190,7 +191,10 @@ impl Parent {
             return Ok(false);
         }
         match self.object(guest, ResolveFlag::empty()) {
-            Ok(object) => reopen::copies_first(&object, &fstat(&object)?),
+            Ok(object) => {
+                let stat = fstat(&object)?;
+                Ok(reopen::copies_first(&object, &stat)? || adopt::is_foreign(guest, &object, &stat)?)
+            }
             // The call itself tells why.
             Err(_) => Ok(false),
         }
@@ -198,7 +202,9 @@ impl Parent {
 
     /// Copies that file while others are answered, if it is still there.
     pub(crate) fn copy_now(&self, guest: &dyn Guest) {
-        if let Ok(object) = self.object(guest, ResolveFlag::empty()) {
+        if let Ok(object) = self.object(guest, ResolveFlag::empty())
+            && let Ok(object) = adopt::own(guest, object)
+        {
             reopen::copy_now(guest, &object);
         }
     }

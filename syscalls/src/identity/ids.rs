@@ -62,7 +62,9 @@ pub(super) fn setgroups(guest: &dyn Guest, count: Int, groups: UserPtr) -> Answe
     guest.credentials()?.may_set_groups()?;
     let count = usize::try_from(count.0).ok().filter(|count| *count <= MOST_GROUPS).ok_or(Errno::EINVAL)?;
     let mut bytes = vec![0; count * size_of::<u32>()];
-    guest.read(groups, &mut bytes)?;
+    if count > 0 {
+        guest.read(groups, &mut bytes)?;
+    }
     let groups = bytes.chunks_exact(4).map(|id| u32::from_ne_bytes([id[0], id[1], id[2], id[3]])).collect();
     success(change(guest, |credentials| credentials.set_supplementary(groups)))
 }

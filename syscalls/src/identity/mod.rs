@@ -153,19 +153,4 @@ fn success(result: Result<(), Errno>) -> Answer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::table::find;
-
-    #[test]
-    fn only_harmless_personalities_pass() {
-        let row = find("personality").expect("there is a row");
-        let verdict = |persona: u64| row.route.verdict(row.parameters, &[persona, 0, 0, 0, 0, 0]);
-        for harmless in [0, 8, 0x20000, 0x20008, 0x40000, 0xFFFF_FFFF, u64::MAX, 0xDEAD_0000_0000_0000] {
-            assert_eq!(verdict(harmless), Verdict::Allow, "{harmless:#x}");
-        }
-        for harmful in [0x0040_0000, 0x0010_0000, 1, 0xFFFF_FFFE] {
-            assert_eq!(verdict(harmful), Verdict::Fail(Errno::EPERM), "{harmful:#x}");
-        }
-    }
-}
+mod tests;

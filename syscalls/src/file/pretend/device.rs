@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, makedev};
 
 use super::record::Device;
@@ -20,14 +20,9 @@ pub(crate) enum Instead {
     Terminal,
 }
 
-/// The character devices of every sandbox: major and minor number, and where they are.
-const OWN: [((u32, u32), &str); 5] = [
-    ((1, 3), "/dev/null"),
-    ((1, 5), "/dev/zero"),
-    ((1, 7), "/dev/full"),
-    ((1, 8), "/dev/random"),
-    ((1, 9), "/dev/urandom"),
-];
+/// The character devices of every sandbox: major and minor number, and where they are in the view.
+const OWN: [((u32, u32), &str); 5] =
+    [((1, 3), "dev/null"), ((1, 5), "dev/zero"), ((1, 7), "dev/full"), ((1, 8), "dev/random"), ((1, 9), "dev/urandom")];
 const TERMINAL: (u32, u32) = (5, 0);
 
 /// The device that a file is said to be.
@@ -38,14 +33,16 @@ pub(crate) fn of(guest: &dyn Guest, object: &OwnedFd, stat: &FileStat) -> Option
 }
 
 /// What is opened in the place of `device`. `ENXIO` for whatever the sandbox has not got, as for a device without a driver.
-pub(crate) fn instead(device: Device) -> Result<Instead, Errno> {
+pub(crate) fn instead(guest: &dyn Guest, device: Device) -> Result<Instead, Errno> {
     let number = (device.major, device.minor);
     if !device.block && number == TERMINAL {
         return Ok(Instead::Terminal);
     }
     let own = OWN.iter().find(|(own, _)| !device.block && *own == number);
     let (_, path) = own.ok_or(Errno::ENXIO)?;
-    let object = open(*path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
+    // In the view, for the caller may have another root: there its own devices are such files too.
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let object = openat(guest.view()?, *path, flags, Mode::empty());
     let object = object.map_err(|_| Errno::ENXIO)?;
     // The guest may have put something else there.
     let stat = fstat(&object)?;

@@ -6,6 +6,7 @@
 //! no power outside: set-id bits and devices never come into being.
 
 pub(crate) mod access;
+pub(crate) mod adopt;
 mod attribute;
 pub(crate) mod attributes;
 pub(crate) mod change;
