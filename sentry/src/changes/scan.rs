@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use super::baseline::{Baseline, Mark};
 use super::layer::Layer;
 use super::root::{count, look_in, names, real_mode};
+use super::skeleton::CLOSED;
 use super::{Change, Kind, Object, Review, Type};
 
 pub(super) const OPAQUE: &std::ffi::CStr = c"user.overlay.opaque";
@@ -24,11 +25,13 @@ struct Waiting {
     path: PathBuf,
     /// Whether what was there on the host before is hidden by it.
     opaque: bool,
+    /// Whether nobody could look into what was there before.
+    closed: bool,
 }
 
 impl Layer {
     pub(super) fn scan_overlay(&self, review: &mut Review) {
-        let mut queue = vec![Waiting { path: PathBuf::new(), opaque: false }];
+        let mut queue = vec![Waiting { path: PathBuf::new(), opaque: false, closed: false }];
         while let Some(waiting) = queue.pop() {
             if let Err(errno) = self.scan_upper(&waiting, &mut queue, review) {
                 review.problems.push(unseen(&self.copy_path.join(&waiting.path), errno));
@@ -40,16 +43,19 @@ impl Layer {
         let directory = self.copy.list(&at.path)?;
         let mark = crate::raw::attribute(directory.as_fd(), OPAQUE);
         let marked_files = mark.as_deref() == Some(b"x");
-        let opaque = at.opaque || mark.as_deref() == Some(b"y");
+        let closed = at.closed || crate::raw::attribute(directory.as_fd(), CLOSED).is_some();
+        let opaque = !closed && (at.opaque || mark.as_deref() == Some(b"y"));
         let names = names(&directory)?;
         for name in &names {
             let path = at.path.join(name);
             let Some(after) = look_in(&directory, name)? else { continue };
-            let Some(before) = self.before(&path, &after, opaque, queue, review) else { continue };
-            if is_whiteout(&after) || marked_files && after.size == 0 && self.is_marked(&path) {
-                review.deleted(self, path, before);
+            let inherited = Waiting { path, opaque, closed };
+            let Some(before) = self.before(&inherited, &after, queue, review) else { continue };
+            let path = &inherited.path;
+            if is_whiteout(&after) || marked_files && after.size == 0 && self.is_marked(path) {
+                review.deleted(self, path.clone(), before);
             } else {
-                self.found(path, before, after, opaque, queue, review);
+                self.found(inherited, before, after, queue, review);
             }
         }
         if opaque {
@@ -62,18 +68,21 @@ impl Layer {
     /// What the host has at `path`; `None` if that does not matter any more or cannot be told.
     fn before(
         &self,
-        path: &Path,
+        at: &Waiting,
         after: &Object,
-        opaque: bool,
         queue: &mut Vec<Waiting>,
         review: &mut Review,
     ) -> Option<Option<Object>> {
+        let path = at.path.as_path();
         if self.journal.is_done(path) {
             review.is_there(path, after);
             if after.is_directory() {
-                queue.push(Waiting { path: path.to_owned(), opaque });
+                queue.push(Waiting { path: path.to_owned(), ..*at });
             }
             return None;
+        }
+        if at.closed {
+            return Some(None);
         }
         let before = self.host.look(path);
         before.map_err(|errno| review.problems.push(unseen(&self.host_path.join(path), errno))).ok()
@@ -97,15 +106,15 @@ impl Layer {
     /// An object of the copy, with what the host has at its name.
     fn found(
         &self,
-        path: PathBuf,
+        at: Waiting,
         before: Option<Object>,
         mut after: Object,
-        opaque: bool,
         queue: &mut Vec<Waiting>,
         review: &mut Review,
     ) {
+        let path = at.path.clone();
         if after.is_directory() {
-            queue.push(Waiting { path: path.clone(), opaque });
+            queue.push(at);
         }
         match before {
             None => {

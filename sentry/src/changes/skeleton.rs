@@ -3,6 +3,9 @@
 //! Where a directory exists in both layers, overlayfs asks the upper one who may change it. So a directory of somebody
 //! else's, which the real user could only read, is root's inside as soon as there is an empty one of the same name above:
 //! files come, go and are renamed there as root would have it. What is in it still shows through.
+//!
+//! What the real user cannot look into is empty for root inside, rather than closed: package tools keep such directories
+//! for themselves. It is marked, so that nobody takes what it hides for deleted.
 
 use std::ffi::CString;
 use std::os::fd::AsFd;
@@ -12,23 +15,26 @@ use std::path::{Path, PathBuf};
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
-use nix::libc;
 use nix::sys::stat::{FileStat, Mode, fchmod, fstatat, futimens, mkdirat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown};
 use shim::failure::{Failure, Step};
 
 use super::root::Root;
+use super::scan::OPAQUE;
 
 /// Directories at most; each takes a block of the disk.
 pub const MOST: usize = 200_000;
+
+/// Marks a directory above one that nobody could look into.
+pub const CLOSED: &std::ffi::CStr = c"user.sentry.closed";
 
 /// What was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Made {
     /// Directories.
     pub directories: usize,
-    /// Those that cannot be looked into, and so stay as they are.
+    /// Those of them that cannot be looked into below, and are empty.
     pub closed: usize,
     /// There were more than are made.
     pub too_many: bool,
@@ -42,10 +48,7 @@ pub fn make(host: &Root, upper: &Root, user: u32, owner: Option<(u32, u32)>) -> 
     let mut queue = vec![PathBuf::new()];
     while let Some(directory) = queue.pop() {
         let entries = host.list(&directory).and_then(Dir::from_fd);
-        let Ok(mut entries) = entries else {
-            result.closed += 1;
-            continue;
-        };
+        let Ok(mut entries) = entries else { continue };
         let mut found = Vec::new();
         for entry in entries.iter().flatten() {
             let name = entry.file_name().to_bytes();
@@ -56,12 +59,18 @@ pub fn make(host: &Root, upper: &Root, user: u32, owner: Option<(u32, u32)>) -> 
         for name in found {
             let Ok(stat) = fstatat(entries.as_fd(), name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
             let within = directory.join(std::ffi::OsStr::from_bytes(name.as_bytes()));
-            if stat.st_uid != user && readable(host, &within) {
+            if stat.st_uid != user {
                 if made.len() >= MOST {
                     result.too_many = true;
                     return finish(upper, &made, owner, result);
                 }
+                let Some(open) = look_into(host, &within) else { continue };
                 make_with_parents(host, upper, &within, &stat, &mut made).step(|| step(&within))?;
+                if matches!(open, Open::Not) {
+                    close(upper, &within).step(|| step(&within))?;
+                    result.closed += 1;
+                    continue;
+                }
             }
             queue.push(within);
         }
@@ -73,8 +82,26 @@ fn step(path: &Path) -> String {
     format!("make {} root's in the copy", path.display())
 }
 
-fn readable(host: &Root, path: &Path) -> bool {
-    host.list(path).is_ok()
+enum Open {
+    Yes,
+    Not,
+}
+
+/// Whether a directory can be looked into. `None`: it is better left alone, for it has an access list, which names ids that
+/// the sandbox does not know.
+fn look_into(host: &Root, path: &Path) -> Option<Open> {
+    match host.list(path) {
+        Err(Errno::EACCES) => Some(Open::Not),
+        Err(_) => None,
+        Ok(open) => crate::raw::attribute(open.as_fd(), c"system.posix_acl_access").is_none().then_some(Open::Yes),
+    }
+}
+
+/// Hides what cannot be seen anyway.
+fn close(upper: &Root, path: &Path) -> Result<(), Errno> {
+    let directory = upper.list(path)?;
+    crate::raw::set_attribute(directory.as_fd(), OPAQUE, b"y")?;
+    crate::raw::set_attribute(directory.as_fd(), CLOSED, b"y")
 }
 
 fn make_with_parents(
@@ -114,7 +141,7 @@ fn finish(
             if let Some((uid, gid)) = owner {
                 fchown(&directory, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
             }
-            fchmod(&directory, Mode::from_bits_truncate(stat.st_mode & 0o1777 | libc::S_IRWXU))?;
+            fchmod(&directory, Mode::from_bits_truncate(stat.st_mode & 0o1777))?;
             let time = |seconds, nanoseconds| TimeSpec::new(seconds, nanoseconds);
             let (read, written) = (time(stat.st_atime, stat.st_atime_nsec), time(stat.st_mtime, stat.st_mtime_nsec));
             futimens(&directory, &read, &written)

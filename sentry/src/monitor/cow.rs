@@ -157,7 +157,7 @@ impl Builder<'_> {
             let (closed, at) = (made.closed, at.display());
             self.result
                 .notes
-                .push(format!("{closed} directories in {at} cannot be read, and stay closed to root inside"));
+                .push(format!("root inside finds {closed} directories in {at} empty, for you cannot read them"));
         }
         if made.too_many {
             let (most, at) = (skeleton::MOST, at.display());

@@ -98,7 +98,11 @@ fn move_name(
             kernels_renameat2(&source.dir, from.as_c_str(), &target.dir, to.as_c_str(), flags)
         });
         match renamed {
-            Err(Errno::EXDEV) => relocate(guest, &source, &target, flags)?,
+            Err(Errno::EXDEV) => match relocate(guest, &source, &target, flags) {
+                // A file of somebody else's in it, which cannot be copied up: whoever moves it copies instead.
+                Err(Errno::EOVERFLOW) => return Err(Errno::EXDEV),
+                other => other?,
+            },
             other => other?,
         }
         gone::after_rename(guest, replaced, &target);
