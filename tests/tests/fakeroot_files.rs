@@ -235,3 +235,28 @@ fn memory_and_hostile_records_do_no_harm() {
         while [ $i -lt 300 ]; do ln -s x l$i; chown -h $i l$i; i=$((i+1)); done; stat -c %u l7 l299; rm -f l*; ln -s x l7; stat -c %u l7";
     assert_eq!(said(&project, script), "5:6 2755\n7\n299\n0\n");
 }
+
+/// The whole of a tree of the user's own, in the command of the manual.
+#[test]
+fn a_tree_of_ones_own_is_changed_as_root_would() {
+    let project = Project::new();
+    for directory in ["usr/bin", "proc", "dev", "tmp", "var/tmp", "etc"] {
+        fs::create_dir_all(project.join("tree").join(directory)).unwrap();
+    }
+    let bind = ["usr", "usr/bin", "proc", "dev", "tmp", "var", "var/tmp", "etc", ""];
+    bind.iter().for_each(|directory| project.give(&project.join("tree").join(directory)));
+    fs::copy(&site().probe, project.join("tree/usr/bin/probe")).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = as_user(&site().sentry);
+        command.args(["run", "--quiet", "--fake-root", "--root", "tree"]).args(arguments).current_dir(project.path());
+        outcome(command)
+    };
+    let read_only = run(&["--", "/usr/bin/probe", "write", "/etc/new"]);
+    assert!(!project.has("tree/etc/new"), "{read_only:?}");
+    let written = run(&["--write", "/", "--", "/usr/bin/probe", "write", "/etc/new"]);
+    assert!(project.has("tree/etc/new"), "{written:?}");
+    std::os::unix::fs::symlink("/", project.join("host")).unwrap();
+    let mut command = as_user(&site().sentry);
+    command.args(["run", "--root", "host", "--write", "/", "--", "true"]).current_dir(project.path());
+    outcome(command).exits(125).says("the host's own root");
+}
