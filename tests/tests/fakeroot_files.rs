@@ -168,6 +168,21 @@ fn root_may_change_what_is_read_only_and_nobody_outside_is_fooled() {
 }
 
 #[test]
+fn rules_about_paths_hold_for_root() {
+    let project = Project::new();
+    for name in ["keep.key", "dir/keep.key"] {
+        project.write(name, "old");
+        fs::set_permissions(project.join(name), fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    let script = "for each in keep.key dir/keep.key; do cat $each && echo read; chown 5 $each && echo given; chmod 600 $each && echo permitted
+        echo x > $each && echo written; setfattr -n user.x -v y $each && echo attributed; rm $each && echo removed; done; stat -c '%a %u' keep.key";
+    let outcome = root(&project).options(["--read", "**/*.key"]).sh(script);
+    assert_eq!(outcome.out, "0 0\n", "{}", outcome.err);
+    let real = project.join("keep.key").metadata().unwrap();
+    assert_eq!((real.mode() & 0o777, real.len()), (0, 3));
+}
+
+#[test]
 fn the_hosts_files_are_not_given_away() {
     let project = Project::new();
     let script = "chown 5 /usr/bin/env || echo refused; chmod 700 /usr/bin/env || echo refused
