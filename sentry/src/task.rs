@@ -278,11 +278,8 @@ impl<P: Platform> Guest for Task<'_, P> {
     }
 
     fn peer(&self, process: i32) -> Result<(i32, u32, u32), Errno> {
-        const NOBODY: u32 = 65534;
-        match (self.guests_number(process), self.credentials_here(process)) {
-            (Ok(number), Ok(credentials)) => Ok((number, credentials.user.effective, credentials.group.effective)),
-            _ => Ok((0, NOBODY, NOBODY)),
-        }
+        let credentials = self.credentials_here(process)?;
+        Ok((self.guests_number(process)?, credentials.user.effective, credentials.group.effective))
     }
 
     fn pretend(&self, credentials: Credentials) -> Result<(), Errno> {

@@ -244,6 +244,15 @@ fn privileges_settings_and_devices_are_gone() {
 }
 
 #[test]
+fn only_root_changes_its_root() {
+    let project = Project::new();
+    for (name, outcome) in boxed(&project, &[], &["chroot"]) {
+        let expected = if name.ends_with("--fake-root") { "escaped" } else { "contained" };
+        assert_eq!(outcome.out.trim(), expected, "{name}: {outcome:?}");
+    }
+}
+
+#[test]
 fn changed_roots_lead_nowhere() {
     let probe = site().probe.parent().unwrap().to_str().unwrap();
     let (project, private) = (Project::new(), Project::new());

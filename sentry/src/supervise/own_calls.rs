@@ -100,8 +100,9 @@ pub const FOR_PATHS: &[&str] = &[
     "utimensat",
 ];
 
-/// Needed when the guest may change its root: paths of such a guest are walked in that root.
-pub const FOR_FAKE_ROOT: &[&str] = &["chroot"];
+/// Needed when the guest is root for itself: it may change its root, in which its paths are walked then; and its servers
+/// ask who their peers are.
+pub const FOR_FAKE_ROOT: &[&str] = &["chroot", "getpeername"];
 
 /// Needed when sockets in grants are decided by the supervisor.
 pub const FOR_SOCKETS: &[&str] = &["connect", "getsockname", "getsockopt", "sendto"];

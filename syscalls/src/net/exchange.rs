@@ -3,11 +3,16 @@
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{getsockopt, sockopt};
+use nix::unistd::getpid;
 
+use super::introduced;
 use crate::args::{Fd, Int, UserPtr};
 use crate::guest::Guest;
 use crate::reply::{Answer, Reply};
 use crate::table::{Check, Op, Test, Verdict};
+
+/// Whom a peer pretends to be who is gone, or unknown.
+const NOBODY: u32 = 65534;
 
 const fn is(arg: usize, value: i32) -> Test {
     Test { arg, op: Op::Equal(value.cast_unsigned() as u64) }
@@ -52,7 +57,8 @@ fn peer_credentials(guest: &dyn Guest, socket: Fd, _: Int, _: Int, value: UserPt
     let peer = getsockopt(&socket, sockopt::PeerCredentials)?;
     let (process, user, group) = match peer.pid() {
         0 => (0, peer.uid(), peer.gid()),
-        pid => guest.peer(pid)?,
+        own if own == getpid().as_raw() => introduced::caller(&socket).unwrap_or((0, NOBODY, NOBODY)),
+        pid => guest.peer(pid).unwrap_or((0, NOBODY, NOBODY)),
     };
     let known = [process.cast_unsigned(), user, group].map(u32::to_ne_bytes);
     let told = &known.as_flattened()[..room.min(size_of::<libc::ucred>())];

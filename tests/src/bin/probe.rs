@@ -54,6 +54,7 @@ const PROBES: &[(&str, Probe)] = &[
     ("dangerous", dangerous),
     ("flip-create", flip_create),
     ("names", names),
+    ("chroot", chroot),
     ("roots", roots),
     ("roots-raced", roots_raced),
 ];
@@ -238,15 +239,14 @@ fn setns(_: &[String]) -> Verdict {
 
 /// Mounts, roots.
 fn mount(_: &[String]) -> Verdict {
-    let (none, tmpfs, tmp, root) = (c("none"), c("tmpfs"), c("/tmp"), c("/"));
+    let (none, tmpfs, tmp) = (c("none"), c("tmpfs"), c("/tmp"));
     let mounted = call(libc::SYS_mount, [none.as_ptr() as u64, tmp.as_ptr() as u64, tmpfs.as_ptr() as u64, 0, 0, 0]);
     let unmounted = ["/proc/sys", "/proc", "/usr", "/"].iter().any(|path| {
         let path = c(path);
         call(libc::SYS_umount2, [path.as_ptr() as u64, libc::MNT_DETACH as u64, 0, 0, 0, 0]).is_ok()
     });
-    let chrooted = call(libc::SYS_chroot, [root.as_ptr() as u64, 0, 0, 0, 0, 0]);
     let pivoted = call(libc::SYS_pivot_root, [tmp.as_ptr() as u64, tmp.as_ptr() as u64, 0, 0, 0, 0]);
-    escaped_if(mounted.is_ok() || unmounted || chrooted.is_ok() || pivoted.is_ok())
+    escaped_if(mounted.is_ok() || unmounted || pivoted.is_ok())
 }
 
 /// The new mount API (CVE-2021-41133): every call of it is unknown inside.
@@ -580,6 +580,11 @@ fn names(arguments: &[String]) -> Verdict {
 
 fn change_root(to: &std::ffi::CStr) -> bool {
     call(libc::SYS_chroot, [to.as_ptr() as u64, 0, 0, 0, 0, 0]).is_ok()
+}
+
+/// Another root.
+fn chroot(_: &[String]) -> Verdict {
+    escaped_if(change_root(c"/"))
 }
 
 /// The ways out of a changed root: up from a directory that was open before, and from beside a nested one. Where they end
