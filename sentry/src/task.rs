@@ -62,6 +62,10 @@ impl<'a, P: Platform> Task<'a, P> {
         if roots.is_views(&root)? {
             return Ok(act());
         }
+        if !roots.is_quick(&root) {
+            let _ = self.may_wait();
+            roots.learn(&root);
+        }
         let entered = roots.enter(&root)?;
         self.root.replace(Some(root));
         let result = act();
