@@ -63,6 +63,10 @@ impl<'a, P: Platform> Task<'a, P> {
         if roots.is_views(&root)? {
             return Ok(act());
         }
+        if !roots.is_quick(&root) {
+            let _ = self.may_wait();
+            roots.learn(&root);
+        }
         let entered = roots.enter(&root)?;
         self.root.replace(Some(root));
         let result = act();
@@ -122,26 +126,38 @@ impl<'a, P: Platform> Task<'a, P> {
     /// The number in the supervisor's pid namespace of the process that the guest knows by `process`. The guest's own
     /// procfs does not tell it, so all processes are asked.
     fn number_here(&self, process: i32) -> Result<i32, Errno> {
-        let entries = sys::open_at(Some(self.shared.proc.as_fd()), c".", libc::O_RDONLY | libc::O_CLOEXEC, 0, 0)?;
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+        let entries = sys::open_at(Some(self.shared.proc.as_fd()), c".", flags, 0, 0)?;
         for entry in Dir::from_fd(entries)?.iter() {
-            let Some(number) = entry?.file_name().to_str().ok().and_then(|name| name.parse::<i32>().ok()) else {
-                continue;
-            };
-            let path = Entry::new(format_args!("{number}/status"))?;
-            // It may be gone meanwhile.
-            let Ok(status) =
-                sys::open_at(Some(self.shared.proc.as_fd()), path.name()?, libc::O_RDONLY | libc::O_CLOEXEC, 0, 0)
-            else {
-                continue;
-            };
-            let Ok(status) = whole(&status) else { continue };
-            let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
-            let numbers: Vec<i32> = numbers.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect();
-            if numbers == [number, process] {
+            let number = entry?.file_name().to_str().ok().and_then(|name| name.parse::<i32>().ok());
+            if let Some(number) = number
+                && self.guests_number(number) == Ok(process)
+            {
                 return Ok(number);
             }
         }
         Err(Errno::ESRCH)
+    }
+
+    /// The guest's number of the process that the supervisor knows by `number`.
+    fn guests_number(&self, number: i32) -> Result<i32, Errno> {
+        let path = Entry::new(format_args!("{number}/status"))?;
+        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+        let status = whole(&sys::open_at(Some(self.shared.proc.as_fd()), path.name()?, flags, 0, 0)?)?;
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).ok_or(Errno::ESRCH)?;
+        let mut numbers = numbers.split_ascii_whitespace().filter_map(|number| number.parse().ok());
+        // The supervisor itself has one number only.
+        numbers.nth(1).ok_or(Errno::ESRCH)
+    }
+
+    /// Who the process with this number of the supervisor's pid namespace pretends to be.
+    fn credentials_here(&self, process: i32) -> Result<Arc<Credentials>, Errno> {
+        let known = self.shared.pretended.of_limit(crate::raw::real_time_limit(process)?);
+        let credentials = self.shared.pretended.mapped(known.credentials);
+        match known.set_in {
+            Some(image) if self.image_of(process)? != image => Ok(Arc::new(credentials.after_exec())),
+            _ => Ok(credentials),
+        }
     }
 
     /// How many of the task's descriptors have numbers below `limit`.
@@ -277,13 +293,12 @@ impl<P: Platform> Guest for Task<'_, P> {
     }
 
     fn credentials_of(&self, process: i32) -> Result<Arc<Credentials>, Errno> {
-        let process = self.number_here(process)?;
-        let known = self.shared.pretended.of_limit(crate::raw::real_time_limit(process)?);
-        let credentials = self.shared.pretended.mapped(known.credentials);
-        match known.set_in {
-            Some(image) if self.image_of(process)? != image => Ok(Arc::new(credentials.after_exec())),
-            _ => Ok(credentials),
-        }
+        self.credentials_here(self.number_here(process)?)
+    }
+
+    fn peer(&self, process: i32) -> Result<(i32, u32, u32), Errno> {
+        let credentials = self.credentials_here(process)?;
+        Ok((self.guests_number(process)?, credentials.user.effective, credentials.group.effective))
     }
 
     fn pretend(&self, credentials: Credentials) -> Result<(), Errno> {

@@ -110,6 +110,12 @@ pub trait Guest {
         Err(Errno::ESRCH)
     }
 
+    /// The guest's number of the process that the *supervisor* knows by `process`, and the user and group that it
+    /// pretends to be.
+    fn peer(&self, _process: i32) -> Result<(i32, u32, u32), Errno> {
+        Err(Errno::ESRCH)
+    }
+
     /// Makes the task's process somebody else, and with it every process that it starts from now on. `ENOMEM` when there
     /// are too many different ones.
     fn pretend(&self, _credentials: Credentials) -> Result<(), Errno> {

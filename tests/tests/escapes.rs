@@ -23,12 +23,19 @@ fn guest<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
     guest
 }
 
-/// Both sandboxes, with the probe's own directory granted.
-fn boxed(project: &Project, options: &[&str], arguments: &[&str]) -> [(&'static str, Outcome); 2] {
-    [("sentry", &site().sentry), ("always CONTINUE", &site().always_continue)].map(|(name, binary)| {
+/// Both sandboxes, with the probe's own directory granted; and both again with a guest that is root for itself.
+fn boxed(project: &Project, options: &[&str], arguments: &[&str]) -> [(&'static str, Outcome); 4] {
+    let (sentry, always_continue) = (&site().sentry, &site().always_continue);
+    [
+        ("sentry", sentry, None),
+        ("always CONTINUE", always_continue, None),
+        ("sentry --fake-root", sentry, Some("--fake-root")),
+        ("always CONTINUE --fake-root", always_continue, Some("--fake-root")),
+    ]
+    .map(|(name, binary, root)| {
         let probe = site().probe.parent().expect("a directory");
         let sandbox = Sandbox::new(project).binary(binary).options(["--read"]).options([probe]);
-        (name, sandbox.options(options).run(guest(arguments)))
+        (name, sandbox.options(root).options(options).run(guest(arguments)))
     })
 }
 
@@ -217,8 +224,55 @@ fn no_set_id_file_appears_on_the_host() {
 #[test]
 fn privileges_settings_and_devices_are_gone() {
     let project = Project::new();
-    for probe in ["capabilities", "settings", "devices"] {
-        contained_inside(&project, &[], &[probe]);
+    contained_inside(&project, &[], &["settings"]);
+    let probe = site().probe.parent().unwrap().to_str().unwrap();
+    for binary in [&site().sentry, &site().always_continue] {
+        let sandbox = || Sandbox::new(&project).binary(binary).options(["--read", probe]);
+        for name in ["capabilities", "devices"] {
+            let run = sandbox().run(guest(&[name]));
+            assert_eq!(run.out.trim(), "contained", "{name}: {run:?}");
+        }
+        // Root keeps one, which changes no more than where its paths begin.
+        let run = sandbox().options(["--fake-root"]).run(guest(&["capabilities", "chroot"]));
+        assert_eq!(run.out.trim(), "contained", "{run:?}");
+    }
+    let run = Sandbox::new(&project)
+        .binary(&site().always_continue)
+        .options(["--fake-root", "--read", probe])
+        .run(guest(&["devices"]));
+    assert_eq!(run.out.trim(), "contained", "the kernel makes no devices: {run:?}");
+}
+
+#[test]
+fn only_root_changes_its_root() {
+    let project = Project::new();
+    for (name, outcome) in boxed(&project, &[], &["chroot"]) {
+        let expected = if name.ends_with("--fake-root") { "escaped" } else { "contained" };
+        assert_eq!(outcome.out.trim(), expected, "{name}: {outcome:?}");
+    }
+}
+
+#[test]
+fn changed_roots_lead_nowhere() {
+    let probe = site().probe.parent().unwrap().to_str().unwrap();
+    let (project, private) = (Project::new(), Project::new());
+    let outside = private.write("secret", "TOKEN");
+    let hidden = project.write("keys/server.pem", "TOKEN");
+    let inside = project.write("plain", "TOKEN");
+    let options = ["--fake-root", "--read", probe, "--write", ".", "--hide", "**/*.pem"];
+    for arguments in [&["roots"][..], &["roots-raced"]] {
+        for (binary, secret, expected) in [
+            (&site().sentry, &outside, "contained"),
+            (&site().always_continue, &outside, "contained"),
+            (&site().sentry, &hidden, "contained"),
+            // The controls: what the view shows is found by the same ways.
+            (&site().sentry, &inside, "escaped"),
+            (&site().always_continue, &inside, "escaped"),
+        ] {
+            let arguments = [arguments, &[secret.to_str().unwrap(), "3000"]].concat();
+            let run = Sandbox::new(&project).binary(binary).options(options).run(guest(&arguments));
+            assert_eq!(run.out.trim(), expected, "{binary:?} {arguments:?}: {run:?}");
+        }
     }
 }
 

@@ -168,6 +168,21 @@ fn root_may_change_what_is_read_only_and_nobody_outside_is_fooled() {
 }
 
 #[test]
+fn rules_about_paths_hold_for_root() {
+    let project = Project::new();
+    for name in ["keep.key", "dir/keep.key"] {
+        project.write(name, "old");
+        fs::set_permissions(project.join(name), fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    let script = "for each in keep.key dir/keep.key; do cat $each && echo read; chown 5 $each && echo given; chmod 600 $each && echo permitted
+        echo x > $each && echo written; setfattr -n user.x -v y $each && echo attributed; rm $each && echo removed; done; stat -c '%a %u' keep.key";
+    let outcome = root(&project).options(["--read", "**/*.key"]).sh(script);
+    assert_eq!(outcome.out, "0 0\n", "{}", outcome.err);
+    let real = project.join("keep.key").metadata().unwrap();
+    assert_eq!((real.mode() & 0o777, real.len()), (0, 3));
+}
+
+#[test]
 fn the_hosts_files_are_not_given_away() {
     let project = Project::new();
     let script = "chown 5 /usr/bin/env || echo refused; chmod 700 /usr/bin/env || echo refused
@@ -234,4 +249,29 @@ fn memory_and_hostile_records_do_no_harm() {
     let script = "cd /tmp; touch a; chown 5:6 a; chmod 2755 a; stat -c '%u:%g %a' a; i=0
         while [ $i -lt 300 ]; do ln -s x l$i; chown -h $i l$i; i=$((i+1)); done; stat -c %u l7 l299; rm -f l*; ln -s x l7; stat -c %u l7";
     assert_eq!(said(&project, script), "5:6 2755\n7\n299\n0\n");
+}
+
+/// The whole of a tree of the user's own, in the command of the manual.
+#[test]
+fn a_tree_of_ones_own_is_changed_as_root_would() {
+    let project = Project::new();
+    for directory in ["usr/bin", "proc", "dev", "tmp", "var/tmp", "etc"] {
+        fs::create_dir_all(project.join("tree").join(directory)).unwrap();
+    }
+    let bind = ["usr", "usr/bin", "proc", "dev", "tmp", "var", "var/tmp", "etc", ""];
+    bind.iter().for_each(|directory| project.give(&project.join("tree").join(directory)));
+    fs::copy(&site().probe, project.join("tree/usr/bin/probe")).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = as_user(&site().sentry);
+        command.args(["run", "--quiet", "--fake-root", "--root", "tree"]).args(arguments).current_dir(project.path());
+        outcome(command)
+    };
+    let read_only = run(&["--", "/usr/bin/probe", "write", "/etc/new"]);
+    assert!(!project.has("tree/etc/new"), "{read_only:?}");
+    let written = run(&["--write", "/", "--", "/usr/bin/probe", "write", "/etc/new"]);
+    assert!(project.has("tree/etc/new"), "{written:?}");
+    std::os::unix::fs::symlink("/", project.join("host")).unwrap();
+    let mut command = as_user(&site().sentry);
+    command.args(["run", "--root", "host", "--write", "/", "--", "true"]).current_dir(project.path());
+    outcome(command).exits(125).says("the host's own root");
 }

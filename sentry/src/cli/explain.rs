@@ -78,6 +78,15 @@ fn about_rules(
     if policy.audit.is_some() {
         rows.push(["--audit", Layer::Paths.word(), Layer::Paths.cost(), "decisions are told to the log"]);
     }
+    if policy.fake_root {
+        let cost = "some microseconds a call";
+        rows.push([
+            "--fake-root",
+            "sentry",
+            cost,
+            "ids and ownership are pretended; no boundary, see docs/fake-root.md",
+        ]);
+    }
     let net = match policy.net {
         Net::None => {
             ["--net none", "network namespace", "nothing per call", "connect is watched to name refused hosts"]

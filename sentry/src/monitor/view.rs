@@ -132,6 +132,11 @@ fn arrange_or_weigh(
         let option = format!("--root {}", root.display());
         let resolved = resolve(root, &option)?;
         view.root_writable = policy.root_writable();
+        if view.root_writable && resolved.path == Path::new("/") {
+            let failure =
+                Failure::check_text(format!("{option} leads to the host's own root, which cannot be granted"));
+            return Err(failure.remedy("name what may be changed with --write PATH"));
+        }
         view.root = Some(source(&resolved, &option, view.root_writable, ids)?);
     } else {
         if policy.system {

@@ -515,7 +515,7 @@ fn held(policy: &Policy, lost: &[String]) -> Vec<String> {
         "view (mount namespace)".to_owned(),
         "pid namespace".to_owned(),
         "ipc, uts, cgroup namespaces".to_owned(),
-        "no capabilities, no_new_privs".to_owned(),
+        format!("no capabilities{}, no_new_privs", if policy.fake_root { " but CAP_SYS_CHROOT" } else { "" }),
         "seccomp filter with supervisor".to_owned(),
     ];
     for (name, mark) in [("time namespace", "time namespace"), ("Landlock scopes", "Landlock"), ("own /proc", "/proc")]

@@ -249,7 +249,10 @@ fn current_directory(policy: &Policy, facts: &Facts, places: &Places) -> Here {
         }
         _ => {}
     }
-    if cwd == Path::new("/") {
+    if policy.root.as_deref().is_some_and(|root| !has_directory(root, cwd)) {
+        // Nothing can be put where a tree of the user's has no place for it, and nobody expects it there.
+        Here::Covered
+    } else if cwd == Path::new("/") {
         Here::Kept("it is the root of the whole host")
     } else if *cwd == facts.home || *cwd == facts.real_home {
         Here::Kept("it is your home directory")
@@ -271,6 +274,11 @@ fn current_directory(policy: &Policy, facts: &Facts, places: &Places) -> Here {
     } else {
         Here::Granted
     }
+}
+
+/// Whether the tree `root` has a directory of this name.
+fn has_directory(root: &Path, name: &Path) -> bool {
+    root.join(name.strip_prefix("/").unwrap_or(name)).is_dir()
 }
 
 /// Whether the current directory is there for the guest to begin in.

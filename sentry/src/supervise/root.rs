@@ -9,12 +9,20 @@
 //! fails the supervisor ends, and the sandbox with it.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
+use nix::sys::statfs::{
+    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
+};
 use nix::unistd::{chroot, fchdir};
+
+/// File systems that no other program serves.
+const LOCAL: [FsType; 5] = [BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC];
+/// No mount.
+const NONE: u64 = u64::MAX;
 
 /// The view's root.
 #[derive(Debug)]
@@ -22,6 +30,7 @@ pub struct Roots {
     view: OwnedFd,
     place: (u64, u64),
     differ: AtomicBool,
+    quick: AtomicU64,
 }
 
 impl Roots {
@@ -29,7 +38,7 @@ impl Roots {
     pub fn new() -> Result<Self, Errno> {
         let view = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
         let place = crate::raw::place(view.as_fd())?;
-        Ok(Self { view, place, differ: AtomicBool::new(false) })
+        Ok(Self { view, place, differ: AtomicBool::new(false), quick: AtomicU64::new(NONE) })
     }
 
     /// The view's root.
@@ -50,6 +59,20 @@ impl Roots {
     /// Whether `root` is the view's.
     pub fn is_views(&self, root: &OwnedFd) -> Result<bool, Errno> {
         Ok(crate::raw::place(root.as_fd())? == self.place)
+    }
+
+    /// Whether `root` is known to lie on this machine: to enter it is not to wait for a program that serves it.
+    pub fn is_quick(&self, root: &OwnedFd) -> bool {
+        crate::raw::place(root.as_fd()).is_ok_and(|(mount, _)| mount == self.quick.load(Ordering::Relaxed))
+    }
+
+    /// Finds that out, which may take as long as it takes the server.
+    pub fn learn(&self, root: &OwnedFd) {
+        if let (Ok((mount, _)), Ok(found)) = (crate::raw::place(root.as_fd()), fstatfs(root))
+            && LOCAL.contains(&found.filesystem_type())
+        {
+            self.quick.store(mount, Ordering::Relaxed);
+        }
     }
 
     /// Makes `root` this thread's root until dropped.

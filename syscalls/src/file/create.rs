@@ -31,6 +31,7 @@ crate::syscalls! {
     };
     /// Makes a file, FIFO, socket file or whiteout.
     /// Fails with `EPERM` for devices and when set-id bits are asked for.
+    /// Limit: under `--fake-root` a device is an empty regular file that is told to be one; only numbers that the sandbox has itself can be opened, and directory listings show a regular file.
     mknod(path: PathPtr, mode: Mode, device: Device) File Default Filter(MKNOD) {
         FakeRoot => Emulate(mknod),
         PathCalls => Emulate(mknod) when MKNOD_JUDGED,

@@ -1,6 +1,7 @@
 //! `chmod(2)` and `umask(2)`: permissions, of which the set-id bits are never given.
 //!
-//! A set-id file made inside would be obeyed outside. The mode is a register in all of these, so the filter can tell.
+//! A set-id file made inside would be obeyed outside. The mode is a register in all of these, so the filter can tell. Under
+//! `--fake-root` they are written down and told ([`pretend`]).
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -26,6 +27,7 @@ crate::syscalls! {
     /// Changes the permissions of a file.
     /// Fails with `EPERM` for set-id bits.
     /// Limit: set-group-id cannot be given to directories either; new files there do not inherit the group.
+    /// Limit: under `--fake-root` all bits are told as they were set, by the pretended owner or root, but set-id bits are never on disk; they stay when the file is written to, and setting an access list changes none that are only pretended.
     chmod(path: PathPtr, mode: Mode) File Default Filter(SECOND) {
         FakeRoot => Emulate(chmod),
         PathCalls => Emulate(chmod) when SECOND_JUDGED,

@@ -1,4 +1,5 @@
-//! `chown(2)`: owners. The guest has one unprivileged identity, so the kernel refuses what would matter.
+//! `chown(2)`: owners. The guest has one unprivileged identity, so the kernel refuses what would matter; under `--fake-root`
+//! owners are the sentry's to tell ([`pretend`]).
 
 use std::os::fd::AsFd;
 
@@ -12,6 +13,7 @@ use crate::sys;
 
 crate::syscalls! {
     /// Changes the owner of a file.
+    /// Limit: under `--fake-root` owners are pretended: kept in an attribute of the file, or in memory for this run where it can bear none (links, FIFOs, sockets, files of others; 65,536 at most, then `ENOSPC`).
     chown(path: PathPtr, user: Id, group: Id) File Default Allow {
         PathCalls => Emulate(chown),
     };
@@ -20,6 +22,7 @@ crate::syscalls! {
         PathCalls => Emulate(lchown),
     };
     /// Changes the owner of an open file.
+    /// Limit: as for `chown`; of what has no name, such as a pipe, the pretended owner is forgotten.
     fchown(file: Fd, user: Id, group: Id) File Default Allow {
         FakeRoot => Emulate(fchown),
         PathRules => Emulate(fchown),

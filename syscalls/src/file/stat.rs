@@ -40,20 +40,21 @@ crate::syscalls! {
         FakeRoot => Emulate(open_file_stat),
     };
     /// Tells about a file, relative to a directory.
-    /// Limit: with `AT_EMPTY_PATH` the kernel answers, as for an open file.
+    /// Limit: with `AT_EMPTY_PATH` the kernel answers, as for an open file, but under `--fake-root`.
     newfstatat(dir: DirFd, path: PathPtr, buffer: UserPtr, flags: Flags) File Judge Allow {
         FakeRoot => Emulate(newfstatat),
         PathCalls => Emulate(newfstatat) when FLAGS_4TH,
         TracePaths => Observe(newfstatat_seen),
     };
     /// Tells about a file, with its time of birth and its mount.
-    /// Limit: with `AT_EMPTY_PATH` the kernel answers, as for an open file.
+    /// Limit: with `AT_EMPTY_PATH` the kernel answers, as for an open file, but under `--fake-root`.
     statx(dir: DirFd, path: PathPtr, flags: Flags, mask: Uint, buffer: UserPtr) File Judge Allow {
         FakeRoot => Emulate(statx),
         PathCalls => Emulate(statx) when FLAGS_3RD,
         TracePaths => Observe(statx_seen),
     };
     /// Tells whether a file may be read, written or executed.
+    /// Limit: under `--fake-root` answered for the pretended ids and permissions, which opens do not obey.
     /// Limit: answered by the sentry, a program may not write to the directory `/proc/self/fd`, which the kernel allows and nothing comes of.
     access(path: PathPtr, mode: Mode) File Judge Allow {
         PathCalls => Emulate(access),

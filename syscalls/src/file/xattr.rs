@@ -1,5 +1,6 @@
 //! `xattr(7)`: extended attributes. Those that carry privileges (`security.capability`, `trusted.*`) need capabilities that
-//! the guest has not got, in the user namespace that owns the file system; the kernel refuses them.
+//! the guest has not got, in the user namespace that owns the file system; the kernel refuses them. Under `--fake-root` the first is
+//! the sentry's to tell ([`pretend`]).
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -20,6 +21,7 @@ use crate::sys::{self, Bearer};
 
 crate::syscalls! {
     /// Sets an extended attribute of a file.
+    /// Limit: under `--fake-root` `security.capability` is only told; names beginning with `user.sentry.` fail with `EPERM`.
     setxattr(path: PathPtr, name: UserPtr, value: UserPtr, size: Size, flags: Flags) File Default Allow {
         PathCalls => Emulate(setxattr),
     };

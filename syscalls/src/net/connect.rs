@@ -16,6 +16,7 @@ use nix::sys::socket::{UnixAddr, connect as kernels_connect};
 use nix::sys::stat::{SFlag, fstat};
 
 use super::address::Address;
+use super::introduced::introduce;
 use crate::args::{DirFd, Fd, SockLen, UserPtr};
 use crate::file::judge::{self, Use};
 use crate::file::walk::{Start, in_directory, shown};
@@ -27,6 +28,7 @@ crate::syscalls! {
     /// Connects a socket to an address. One that is out of reach is named at the end of the run.
     /// Fails with `EACCES`, while sockets in grants are judged, for a socket file that was neither granted nor bound by the sandbox.
     /// Limit: then a connection that has to wait cannot be interrupted by a signal (but its task can be killed), `SO_PEERCRED` at the other end shows the sentry, and `getpeername` of a socket file tells a path of the sentry.
+    /// Limit: under `--fake-root` a Unix socket without a name has one of the kernel's choice afterwards, by which `SO_PEERCRED` finds the caller.
     /// Limit: then it fails with `EAGAIN` when 48 calls that the sentry makes for others wait already, or the sentry may have no more threads.
     /// Limit: then a socket file counts as the sandbox's own if it was born after its start, also when a program outside bound it.
     connect(socket: Fd, address: UserPtr, length: SockLen) Network Default Observe(connect_seen) {
@@ -45,6 +47,9 @@ fn connect_seen(guest: &dyn Guest, _: Fd, address: UserPtr, length: SockLen) {
 fn connect(guest: &dyn Guest, socket: Fd, address: UserPtr, length: SockLen) -> Answer {
     let socket = guest.duplicate(socket)?;
     let address = Address::copy(guest, address, length)?;
+    if guest.rules().fake_root {
+        introduce(guest, &socket)?;
+    }
     match &address {
         Address::Path(path) => connect_to_file(guest, &socket, path)?,
         _ => {

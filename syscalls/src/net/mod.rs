@@ -8,6 +8,7 @@ mod address;
 mod bind;
 mod connect;
 mod exchange;
+mod introduced;
 mod send;
 mod socket;
 

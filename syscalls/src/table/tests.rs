@@ -101,7 +101,7 @@ fn with_protected_names_no_open_is_continued() {
 /// for the walks that the page tells of. In whatever order the features stand, the strictest wins.
 #[test]
 fn every_path_is_interposed_but_these() {
-    const WALKS: [&str; 5] = ["chdir", "execve", "execveat", "mq_open", "mq_unlink"];
+    const WALKS: [&str; 6] = ["chdir", "chroot", "execve", "execveat", "mq_open", "mq_unlink"];
     for features in [&[Feature::PathCalls][..], &Feature::ALL] {
         for row in all().iter().filter(|row| row.parameters.iter().any(|parameter| parameter.kind == "PathPtr")) {
             let route = row.route_with(Surface::Compat, features);

@@ -54,6 +54,9 @@ const PROBES: &[(&str, Probe)] = &[
     ("dangerous", dangerous),
     ("flip-create", flip_create),
     ("names", names),
+    ("chroot", chroot),
+    ("roots", roots),
+    ("roots-raced", roots_raced),
 ];
 
 fn main() {
@@ -236,15 +239,14 @@ fn setns(_: &[String]) -> Verdict {
 
 /// Mounts, roots.
 fn mount(_: &[String]) -> Verdict {
-    let (none, tmpfs, tmp, root) = (c("none"), c("tmpfs"), c("/tmp"), c("/"));
+    let (none, tmpfs, tmp) = (c("none"), c("tmpfs"), c("/tmp"));
     let mounted = call(libc::SYS_mount, [none.as_ptr() as u64, tmp.as_ptr() as u64, tmpfs.as_ptr() as u64, 0, 0, 0]);
     let unmounted = ["/proc/sys", "/proc", "/usr", "/"].iter().any(|path| {
         let path = c(path);
         call(libc::SYS_umount2, [path.as_ptr() as u64, libc::MNT_DETACH as u64, 0, 0, 0, 0]).is_ok()
     });
-    let chrooted = call(libc::SYS_chroot, [root.as_ptr() as u64, 0, 0, 0, 0, 0]);
     let pivoted = call(libc::SYS_pivot_root, [tmp.as_ptr() as u64, tmp.as_ptr() as u64, 0, 0, 0, 0]);
-    escaped_if(mounted.is_ok() || unmounted || chrooted.is_ok() || pivoted.is_ok())
+    escaped_if(mounted.is_ok() || unmounted || pivoted.is_ok())
 }
 
 /// The new mount API (CVE-2021-41133): every call of it is unknown inside.
@@ -349,15 +351,15 @@ fn set_id_openat2(arguments: &[String]) -> Verdict {
     escaped_if(call(libc::SYS_openat2, [at, path.as_ptr() as u64, how.as_ptr() as u64, 24, 0, 0]).is_ok())
 }
 
-/// No capability in any set, no_new_privs, a filter.
-fn capabilities(_: &[String]) -> Verdict {
+/// No capability in any set but, if it is named, `chroot`; no_new_privs, a filter.
+fn capabilities(arguments: &[String]) -> Verdict {
     let status = std::fs::read_to_string("/proc/self/status").expect("a /proc");
-    let zero = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].iter().all(|set| {
-        status
-            .lines()
-            .any(|line| line.strip_prefix(set).is_some_and(|rest| rest.trim_matches([':', '\t', '0']).is_empty()))
+    let allowed = if arguments.first().is_some_and(|name| name == "chroot") { 1 << 18 } else { 0 };
+    let within = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].iter().all(|set| {
+        let value = status.lines().find_map(|line| line.strip_prefix(set)?.strip_prefix(":\t"));
+        value.and_then(|value| u64::from_str_radix(value, 16).ok()).is_some_and(|value| value & !allowed == 0)
     });
-    escaped_if(!zero || !status.contains("NoNewPrivs:\t1") || !status.contains("Seccomp:\t2"))
+    escaped_if(!within || !status.contains("NoNewPrivs:\t1") || !status.contains("Seccomp:\t2"))
 }
 
 /// runc CVE-2025-31133 and others: settings of the machine through /proc.
@@ -574,4 +576,79 @@ fn names(arguments: &[String]) -> Verdict {
         }
     }
     Contained
+}
+
+fn change_root(to: &std::ffi::CStr) -> bool {
+    call(libc::SYS_chroot, [to.as_ptr() as u64, 0, 0, 0, 0, 0]).is_ok()
+}
+
+/// Another root.
+fn chroot(_: &[String]) -> Verdict {
+    escaped_if(change_root(c"/"))
+}
+
+/// The ways out of a changed root: up from a directory that was open before, and from beside a nested one. Where they end
+/// must be the root of the view. `roots SECRET`, a path of the host.
+fn roots(arguments: &[String]) -> Verdict {
+    use std::os::fd::AsRawFd;
+    let seen = |path: &str| std::fs::read_to_string(path).is_ok_and(|text| text.contains("TOKEN"));
+    let secret = &arguments[0];
+    std::fs::create_dir_all("/tmp/jail/inner").expect("a private /tmp");
+    let outside = std::fs::File::open("/").expect("the root");
+    let up = || {
+        for _ in 0..100 {
+            let _ = std::env::set_current_dir("..");
+        }
+    };
+    // Into a root, and up from a directory that lies outside of it.
+    let entered = change_root(c"/tmp/jail");
+    ignore(call(libc::SYS_fchdir, [outside.as_raw_fd() as u64, 0, 0, 0, 0, 0]));
+    up();
+    let mut escaped = seen(secret) || seen(secret.trim_start_matches('/'));
+    ignore(call(libc::SYS_chroot, [c".".as_ptr() as u64, 0, 0, 0, 0, 0]));
+    escaped |= seen(secret) || seen(&format!("/../../..{secret}"));
+    // Into a root within a root, staying outside of it.
+    let nested = change_root(c"/tmp/jail") && change_root(c"/inner");
+    up();
+    ignore(call(libc::SYS_chroot, [c".".as_ptr() as u64, 0, 0, 0, 0, 0]));
+    escaped |= seen(secret) || seen(secret.trim_start_matches('/'));
+    if !entered || !nested {
+        return NotApplicable;
+    }
+    escaped_if(escaped)
+}
+
+/// Roots change while paths are walked. `roots-raced SECRET TRIES`
+fn roots_raced(arguments: &[String]) -> Verdict {
+    use std::os::fd::AsRawFd;
+    let secret = &arguments[0];
+    let tries: u64 = arguments[1].parse().expect("a number");
+    std::fs::create_dir_all("/tmp/jail/a").expect("a private /tmp");
+    let outside = std::fs::File::open("/").expect("the root");
+    let stop = AtomicBool::new(false);
+    let mut won = 0;
+    let mut changed = 0_u64;
+    // Threads share root and working directory.
+    std::thread::scope(|scope| {
+        let changes = scope.spawn(|| {
+            let mut changes = 0;
+            while !stop.load(Ordering::Relaxed) {
+                changes += u64::from(change_root(c"/tmp/jail"));
+                ignore(call(libc::SYS_fchdir, [outside.as_raw_fd() as u64, 0, 0, 0, 0, 0]));
+                changes += u64::from(change_root(c"."));
+            }
+            changes
+        });
+        for _ in 0..tries {
+            for path in [secret.as_str(), &format!("/a/../../..{secret}"), &format!("../../../..{secret}")] {
+                won += u64::from(std::fs::read_to_string(path).is_ok_and(|text| text.contains("TOKEN")));
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        changed = changes.join().expect("it ends");
+    });
+    if changed < tries / 10 {
+        return NotApplicable;
+    }
+    escaped_if(won > 0)
 }

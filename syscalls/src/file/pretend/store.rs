@@ -16,6 +16,7 @@ use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat};
 use super::record::{Device, FileCapability, Record};
 use super::table::{Birth, Key};
 use super::{SET_GROUP, attribute};
+use crate::file::judge;
 use crate::file::object::kind;
 use crate::file::reopen;
 use crate::guest::Guest;
@@ -152,7 +153,7 @@ pub(crate) fn begin(guest: &dyn Guest, object: &OwnedFd, edit: impl FnOnce(&mut 
 /// Lets the real owner do what root may: whether the real permissions of `object` were in the way, and are not any more.
 pub(crate) fn lift(guest: &dyn Guest, object: &OwnedFd) -> bool {
     let Ok(stat) = fstat(object) else { return false };
-    if !can_bear(&stat) {
+    if !can_bear(&stat) || !judge::may_change(guest, object) {
         return false;
     }
     let _alone = alone(key(&stat));

@@ -425,3 +425,18 @@ fn changes_of_one_file_come_one_after_the_other() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o1770);
     assert!(Credentials::default().can(capability::SETFCAP));
 }
+
+#[test]
+fn links_have_no_attributes_of_the_users() {
+    let trial = Trial::with(FakeRoot);
+    trial.write("file", "");
+    symlink("file", trial.root.join("link")).unwrap();
+    let (link, name, value) = (trial.path("link"), trial.path("user.x"), trial.path("y"));
+    let buffer = trial.guest.put(&[0; 64]).0;
+    assert_eq!(trial.errno("lsetxattr", &[link, name, value, 1, 0]), Errno::EPERM);
+    assert_eq!(trial.errno("lgetxattr", &[link, name, buffer, 64]), Errno::ENODATA);
+    assert_eq!(trial.errno("lremovexattr", &[link, name]), Errno::EPERM);
+    assert!(matches!(trial.call("llistxattr", &[link, buffer, 64]), Ok(Reply::Return(0))));
+    assert_eq!(trial.errno("setxattr", &[link, name, value, 1, 0]), DONE);
+    assert_eq!(listed(&trial, "file"), ["user.x"]);
+}
