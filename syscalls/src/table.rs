@@ -79,11 +79,13 @@ pub enum Feature {
     MemoryLimit,
     /// `--nested` without a network: no namespace keeps it away, so there are no sockets for it.
     NoNetwork,
+    /// `--nested`: no namespace keeps processes apart.
+    NoPidNamespace,
 }
 
 impl Feature {
     /// Every feature, in the order in which rows are asked.
-    pub const ALL: [Feature; 14] = [
+    pub const ALL: [Feature; 15] = [
         Self::HostNetwork,
         Self::ProtectedNames,
         Self::AnchoredNames,
@@ -98,6 +100,7 @@ impl Feature {
         Self::NamedKernel,
         Self::MemoryLimit,
         Self::NoNetwork,
+        Self::NoPidNamespace,
     ];
 }
 

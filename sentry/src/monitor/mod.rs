@@ -76,7 +76,7 @@ pub fn run<P: Platform>(policy: &Policy) -> u8 {
     }
     // Why nothing ran is said even under --quiet.
     if !policy.quiet || report.cause == Cause::Setup {
-        let _ = std::io::stderr().write_all(report.summary(policy.trace_denied).as_bytes());
+        let _ = std::io::stderr().write_all(report.summary(policy.trace_denied || policy.nested).as_bytes());
     }
     sinks.write(&report);
     report.exit_code

@@ -143,7 +143,7 @@ fn confinement(
     decided: &mut Decided,
     private: &Private,
 ) -> Result<Confinement, Failure> {
-    let mut features = Vec::new();
+    let mut features = vec![Feature::NoPidNamespace];
     match policy.net {
         Net::None => features.push(Feature::NoNetwork),
         Net::All => features.push(Feature::HostNetwork),
@@ -161,6 +161,13 @@ fn confinement(
     for allowed in &shrunk.allowed {
         if !(allowed.optional && !shrink::exists(&allowed.path)) {
             objects.push((open(&allowed.path, &allowed.option)?, allowed.rights));
+        }
+    }
+    // Not all of /dev/pts: the terminals of others are there as well.
+    for number in 0..3 {
+        let opened = std::fs::read_link(format!("/proc/self/fd/{number}")).ok();
+        if let Some(terminal) = opened.filter(|name| name.starts_with("/dev/pts")) {
+            objects.push((open(&terminal, "the terminal")?, confine::Rights::Device));
         }
     }
     let variables = variables(policy, &private.0)?;

@@ -64,12 +64,14 @@ struct Shrinking {
 /// What is never had.
 fn always(policy: &Policy) -> Vec<String> {
     let mut lost = vec![
-        "namespaces: it sees the processes and the names of files of the sandbox around it, and shares its System V IPC"
+        "namespaces: it sees the processes and the names of files of the sandbox around it, and shares its System V IPC \
+         and message queues"
             .to_owned(),
         "a supervisor: what only the sentry could answer is refused, denials are not told, sockets in granted \
          directories can be connected to"
             .to_owned(),
-        "a private /tmp and /dev/shm: TMPDIR and HOME name a new directory, and /tmp itself is refused".to_owned(),
+        "a hold on modes, owners, times and attributes of files: Landlock knows nothing of them".to_owned(),
+        "a private /tmp, /dev/shm and /dev/pts: TMPDIR and HOME name a new directory, and these are refused".to_owned(),
     ];
     match policy.net {
         Net::None => lost.push("a loopback interface of its own: there are no sockets but local ones".to_owned()),
@@ -215,7 +217,7 @@ fn standard(policy: &Policy) -> Vec<Allowed> {
     let system = SYSTEM.iter().filter(|_| policy.system).filter(|path| **path != "/etc").map(|path| (*path).to_owned());
     let settings = system::settings().map(|name| format!("/etc/{name}"));
     let facts = ["/proc", "/sys/devices/system/cpu"].map(str::to_owned);
-    let devices = system::DEVICES.iter().map(|(name, ..)| format!("/dev/{name}")).chain(["/dev/pts".to_owned()]);
+    let devices = system::DEVICES.iter().map(|(name, ..)| format!("/dev/{name}"));
     let readable = system.chain(settings).chain(facts).map(|path| allowed(path, Rights::Read));
     readable.chain(devices.map(|path| allowed(path, Rights::Device))).collect()
 }
