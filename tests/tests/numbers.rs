@@ -83,6 +83,31 @@ fn the_jvm_sizes_itself() {
 }
 
 #[test]
+fn live_files_show_what_is_in_use() {
+    if !has("python3") {
+        skip!("python3 is not installed");
+    }
+    let script = "import os, time\n\
+                  def free(): return [int(l.split()[1]) >> 10 for l in open('/proc/meminfo') if l.startswith('MemAvail')][0]\n\
+                  def times(): return sum(map(int, open('/proc/stat').readline().split()[1:]))\n\
+                  before, began = free(), times()\nused = bytearray(os.urandom(1 << 20) * 200)\ntime.sleep(0.1)\n\
+                  print(before - free(), times() > began, open('/proc/stat').read().count('cpu'))";
+    let project = Project::new();
+    for (files, told) in [("static", (0..1, "False 2")), ("live", (180..260, "True 2"))] {
+        let run =
+            Sandbox::new(&project).options(LIMITED).options(["--proc-files", files]).run(["python3", "-c", script]);
+        let (taken, rest) = run.out.trim().split_once(' ').unwrap_or_else(|| panic!("{run:?}"));
+        assert!(told.0.contains(&taken.parse::<i64>().unwrap()) && rest == told.1, "{files}: {run:?}");
+    }
+    // Whoever comes to the file by another way finds sizes all the same, and nobody can write it.
+    let script = "cd /proc; free -m | awk '/^Mem:/ { print $2 }'; grep -c ^processor cpuinfo; \
+                  awk '/^MemTotal/ { print $2 }' self/../meminfo; echo x > meminfo";
+    let run = Sandbox::new(&project).options(LIMITED).options(["--proc-files", "live"]).sh(script);
+    assert_eq!(run.out, "512\n1\n524288\n", "{run:?}");
+    assert_ne!(run.code, 0);
+}
+
+#[test]
 fn without_limits_the_host_shows() {
     let project = Project::new();
     let script = "nproc; awk '/^MemTotal:/ { print $2 }' /proc/meminfo; uname -srv; ls -d /sys 2>/dev/null";

@@ -78,6 +78,17 @@ pub enum Interpose {
     Full,
 }
 
+/// Files of `/proc` that tell how large the sandbox is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProcFiles {
+    /// As they are at start.
+    #[default]
+    Static,
+    /// As they are when they are opened: every path goes through the sentry for that.
+    Live,
+}
+
 /// Where changed files of copy-on-write directories are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -174,6 +185,8 @@ pub struct Policy {
     pub cow_store: CowStore,
     /// `/proc` with processes only (`subset=pid`).
     pub bare_proc: bool,
+    /// When the files of `/proc` that tell of limits are written.
+    pub proc: ProcFiles,
     /// Whether processes of the sandbox may trace one another.
     pub tracing_inside: bool,
     /// An OCI seccomp profile to be applied on top.
@@ -236,6 +249,7 @@ impl Policy {
             limits: Limits::default(),
             cow_store: CowStore::Disk,
             bare_proc: false,
+            proc: ProcFiles::Static,
             tracing_inside: true,
             seccomp: None,
             interpose: Interpose::Minimal,

@@ -7,6 +7,7 @@
 
 mod audit;
 mod denials;
+pub mod live;
 pub mod own_calls;
 mod pace;
 mod pool;
@@ -33,6 +34,7 @@ use syscalls::rules::Rules;
 use crate::platform::Platform;
 use audit::Audit;
 use denials::{Denials, Told};
+use live::Live;
 use watch::{Usage, Watch, Watched};
 
 /// What all threads share.
@@ -55,6 +57,8 @@ pub struct Shared<P> {
     pub audit: Audit,
     /// What the sandbox uses.
     pub usage: Usage,
+    /// Files that are written anew for each open.
+    pub live: Live,
 }
 
 impl<P> Shared<P> {
@@ -80,6 +84,8 @@ pub struct Orders {
     pub rules: Rules,
     /// Sums to watch over.
     pub watched: Watched,
+    /// Files that are written anew for each open.
+    pub live: Live,
 }
 
 /// Runs the supervisor to its end; returns its exit code, which only says whether it did its work.
@@ -147,6 +153,7 @@ fn supervise<P: Platform>(
         denials,
         audit,
         usage: Usage::new(usage_proc, init_pid.as_raw()),
+        live: orders.live,
     });
     pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;
 

@@ -3,7 +3,7 @@
 //! Landlock adds up rights along a path, so a rule can give more beneath a grant and never less. Each field of a policy is
 //! looked at here by name: a new one does not compile before somebody has decided about it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use shim::confine::Rights;
 use shim::failure::Failure;
@@ -11,7 +11,7 @@ use syscalls::table::Surface;
 
 use crate::monitor::system;
 use crate::policy::view::{self, Entry, Facts, SYSTEM, Source};
-use crate::policy::{Access, Interpose, Limits, Net, Policy};
+use crate::policy::{Access, Interpose, Limits, Net, Policy, ProcFiles};
 
 /// A path that the guest may use.
 #[derive(Debug, PartialEq, Eq)]
@@ -105,6 +105,7 @@ impl Shrinking {
             limits: Limits { memory, pids, cpus: _, timeout: _, cpu_time, disk, max_file: _ },
             cow_store: _,
             bare_proc,
+            proc,
             tracing_inside: _,
             seccomp: _,
             interpose,
@@ -122,6 +123,7 @@ impl Shrinking {
             (kernel.is_some(), "--uname"),
             (disk.is_some(), "--disk"),
             (*interpose == Interpose::Full, "--interpose full"),
+            (*proc == ProcFiles::Live, "--proc-files live"),
             (audit.is_some(), "--audit"),
             (*trace_denied, "--trace denied"),
         ];
@@ -222,13 +224,10 @@ fn standard(policy: &Policy) -> Vec<Allowed> {
     readable.chain(devices.map(|path| allowed(path, Rights::Device))).collect()
 }
 
-/// Whether there is anything at `path` to allow.
-pub fn exists(path: &Path) -> bool {
-    path.exists()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::policy::Grant;
 
