@@ -34,7 +34,11 @@ fn the_small_one_works_and_says_what_it_lacks() {
     let run = run.exits(3).says("without namespaces").says("without a supervisor").says("--write .");
     // Only the outer one can show what was missing.
     assert_eq!(run.err.matches("--trace denied").count(), 1, "{run:?}");
-    assert_eq!(within(&project, &[], "$SENTRY run -q --nested -- true; ls -A /tmp | grep nested").out, "", "nothing is left behind");
+    assert_eq!(
+        within(&project, &[], "$SENTRY run -q --nested -- true; ls -A /tmp | grep nested").out,
+        "",
+        "nothing is left behind"
+    );
 }
 
 #[test]
@@ -100,6 +104,43 @@ fn grants_of_the_outer_one_are_not_the_inner_ones() {
     let run = within(&project, &["--write", "."], "cat secret; echo x > new; kill -0 $$ && echo signalled");
     assert_eq!(run.out, "secretsignalled\n");
     assert!(project.has("new"));
+}
+
+/// The attacks of the escape tests, on the sandbox around.
+#[test]
+fn attacks_are_contained_by_the_small_one() {
+    let project = Project::new();
+    let secret = project.write("secret", "TOKEN");
+    project.write("nested.toml", "extends = [\"default\"]\n[files]\ncurrent-directory = \"none\"\n");
+    let probe = site().probe.display();
+    let (secret, new) = (secret.display(), project.join("new"));
+    let new = new.display();
+    let nested =
+        format!("$SENTRY run -q --nested --policy nested.toml --workdir / --read {} -- {probe}", binaries().display());
+    let attack = |probe: &str| {
+        let script = format!("sleep 99 & VICTIM=$!; {nested} {probe}; kill $VICTIM");
+        let run = within(&project, &["--write", "."], &script);
+        assert_eq!(run.out.trim(), "contained", "{probe}: {run:?}");
+    };
+    for probe in ["kill $VICTIM", "trace $VICTIM", "memory $VICTIM", "kill-init", "init", "descriptors"] {
+        attack(probe);
+    }
+    for probe in ["unshare", "clone", "clone-dirty", "clone3", "io-uring", "setns", "mount", "new-mount-api"] {
+        attack(probe);
+    }
+    for probe in ["terminal-input", "beyond-the-table", "dangerous", "socket-families", "capabilities", "settings"] {
+        attack(probe);
+    }
+    attack(&format!("read {secret}"));
+    attack(&format!("write {new}"));
+    assert!(!project.has("new"));
+    // The control: they work on the same sandbox from its own inside.
+    for probe in ["kill $VICTIM", "memory $VICTIM", &format!("read {secret}"), &format!("write {new}")] {
+        let script =
+            format!("sleep 99 & VICTIM=$!; sleep 0.2; {} {probe}; kill $VICTIM 2>/dev/null", site().probe.display());
+        let run = within(&project, &["--write", "."], &script);
+        assert_eq!(run.out.trim(), "escaped", "{probe}: {run:?}");
+    }
 }
 
 #[test]
