@@ -22,6 +22,9 @@ fn it_is_refused_with_the_reason_and_the_option() {
     within(&project, &[], "$SENTRY run -- true").exits(125).says("inside a sandbox of sentry").says("--nested");
     let run = within(&project, &[], "$SENTRY doctor").exits(1);
     assert!(run.out.contains("inside a sandbox of sentry") && run.out.contains("sentry run --nested"), "{run:?}");
+    // A surface without signalfd and Landlock has nothing to hold it by.
+    within(&project, &["--profile", "judge"], "$SENTRY run -- true").exits(125).says("--nested");
+    within(&project, &["--profile", "judge"], "$SENTRY run --nested -- true").exits(125).says("judge");
     // Outside there is a whole one to be had.
     Sandbox::new(&project).options(["--nested"]).sh("true").exits(125).says("no sandbox around");
 }

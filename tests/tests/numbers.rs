@@ -30,6 +30,15 @@ fn the_shells_tools_see_the_limits() {
 }
 
 #[test]
+fn a_sys_that_was_granted_tells_the_same() {
+    let project = Project::new();
+    for options in [["--read", "/sys"], ["--root", "/"]] {
+        let run = Sandbox::new(&project).options(LIMITED).options(options).sh("nproc; getconf _NPROCESSORS_ONLN");
+        assert_eq!(run.out, "1\n1\n", "{options:?}: {run:?}");
+    }
+}
+
+#[test]
 fn sysinfo_counts_what_is_in_use() {
     if !has("python3") {
         skip!("python3 is not installed");

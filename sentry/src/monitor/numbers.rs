@@ -42,7 +42,7 @@ pub fn add(view: &mut View, policy: &Policy, cpus: Option<&[usize]>) -> Result<(
     let mut over = |path: &str, content: String| {
         // What this kernel does not have, programs do without.
         if !content.is_empty() {
-            view.over_proc.push((whole(path)?, content.into_bytes()));
+            view.over_kernel.push((whole(path)?, content.into_bytes()));
         }
         Ok(())
     };
@@ -62,11 +62,15 @@ pub fn add(view: &mut View, policy: &Policy, cpus: Option<&[usize]>) -> Result<(
     if let Some(cpus) = cpus {
         over("proc/cpuinfo", cpuinfo(&read("/proc/cpuinfo"), cpus))?;
         over("proc/stat", stat(&read("/proc/stat"), cpus))?;
-        // The view has no /sys of its own; one that was granted or brought is left as it is.
-        let granted =
-            view.places.iter().any(|place| place.inside.as_bytes().split(|byte| *byte == b'/').next() == Some(b"sys"));
-        if policy.root.is_none() && !granted {
-            processors(view, cpus)?;
+        // The view has no /sys of its own; in one that was granted or brought the lists are covered.
+        let names = |place: &shim::plan::Place| {
+            place.inside.as_bytes() == b"sys" || place.inside.as_bytes().starts_with(b"sys/")
+        };
+        if policy.root.is_none() && !view.places.iter().any(names) {
+            return processors(view, cpus);
+        }
+        for name in ["online", "present"] {
+            over(&format!("{CPU}/{name}"), format!("{}\n", list(cpus)))?;
         }
     }
     Ok(())
