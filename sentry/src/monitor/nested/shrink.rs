@@ -232,7 +232,7 @@ mod tests {
     use crate::policy::Grant;
 
     fn facts() -> Facts {
-        Facts { cwd: "/work/dir".into(), home: "/home/me".into(), real_home: "/home/me".into() }
+        Facts { cwd: "/src/dir".into(), home: "/home/me".into(), real_home: "/home/me".into() }
     }
 
     fn policy() -> Policy {
@@ -246,10 +246,10 @@ mod tests {
     #[test]
     fn the_current_directory_is_read_where_it_would_be_copied() {
         let shrunk = shrink(&policy(), &facts()).unwrap();
-        let here = shrunk.allowed.iter().find(|allowed| allowed.path == Path::new("/work/dir")).unwrap();
+        let here = shrunk.allowed.iter().find(|allowed| allowed.path == Path::new("/src/dir")).unwrap();
         assert_eq!(here.rights, Rights::Read);
         assert!(shrunk.lost.iter().any(|lost| lost.contains("--write .")), "{:?}", shrunk.lost);
-        assert_eq!(shrunk.workdir, Some("/work/dir".into()));
+        assert_eq!(shrunk.workdir, Some("/src/dir".into()));
     }
 
     #[test]
@@ -258,9 +258,9 @@ mod tests {
         let asked: [(&str, Ask); 9] = [
             ("--cow /data", |policy| policy.grants.push(grant("/data", Access::Cow))),
             ("--hide /usr/bin", |policy| policy.hide.push("/usr/bin".into())),
-            ("--deny /work/dir/x", |policy| {
-                policy.grants.push(grant("/work/dir", Access::Write));
-                policy.deny.push("/work/dir/x".into());
+            ("--deny /src/dir/x", |policy| {
+                policy.grants.push(grant("/src/dir", Access::Write));
+                policy.deny.push("/src/dir/x".into());
             }),
             ("--read /data/x in a --write", |policy| {
                 policy.grants.extend([grant("/data", Access::Write), grant("/data/x", Access::Read)]);
