@@ -386,6 +386,15 @@ impl<P: Platform> Guest for Task<'_, P> {
         Ok(self.shared.usage.now())
     }
 
+    fn live_file(&self, object: &OwnedFd) -> Option<Result<OwnedFd, Errno>> {
+        if self.shared.live.is_empty() {
+            return None;
+        }
+        let name = self.label_of(object).ok()?;
+        let content = self.shared.live.content(&name, &self.shared.proc, &self.shared.usage)?;
+        Some(content.and_then(|content| crate::raw::sealed_file(&content)))
+    }
+
     fn boot_offset(&self) -> Result<(i64, i64), Errno> {
         let file = self.open_proc(format_args!("timens_offsets"), libc::O_RDONLY);
         // A kernel without time namespaces adds nothing.

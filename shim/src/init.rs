@@ -16,7 +16,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::time::TimeValLike;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, chdir, tcgetpgrp};
+use nix::unistd::{Pid, chdir, tcgetpgrp, write};
 
 use crate::failure::{Failure, Step};
 use crate::message::{ToInit, ToMonitor, Usage, receive, send};
@@ -62,6 +62,7 @@ fn begin(plan: &Plan, channels: &Channels, proc: OwnedFd) -> Result<(Pid, Option
         },
     )?;
     become_inner(plan)?;
+    forbid_nested(&proc);
     share_mounts(&proc, channels.supervisor.as_fd())?;
     drop(proc);
     let terminal = terminal::begin_session(plan.terminal.as_ref(), monitor)?;
@@ -91,6 +92,15 @@ fn begin(plan: &Plan, channels: &Channels, proc: OwnedFd) -> Result<(Pid, Option
 fn become_inner(plan: &Plan) -> Result<(), Failure> {
     sys::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS).step(|| "make the guest's user namespace")?;
     identity::map_own_inner(&plan.identity)
+}
+
+/// Programs that look before they ask find that there are no user namespaces to be had. Only to tell them so: what forbids
+/// nested ones is the limit of the outer namespace, and where that cannot be set the user was told.
+fn forbid_nested(proc: &OwnedFd) {
+    let flags = libc::O_WRONLY | libc::O_CLOEXEC;
+    if let Ok(limit) = sys::open_at(Some(proc.as_fd()), c"sys/user/max_user_namespaces", flags, 0, 0) {
+        let _ = write(&limit, b"0\n");
+    }
 }
 
 /// Lets the supervisor into the guest's mount namespace: a file that it opens for the guest must lie on the guest's own

@@ -98,8 +98,8 @@ pub struct View {
     pub links: Vec<(CString, CString)>,
     /// Files of the root's own tree: (path without leading slash, content).
     pub texts: Vec<(CString, Vec<u8>)>,
-    /// Files that lie over ones of `/proc`, where it has them: (path without leading slash, content).
-    pub over_proc: Vec<(CString, Vec<u8>)>,
+    /// Files that lie over the kernel's, where the view has those: (path without leading slash, content).
+    pub over_kernel: Vec<(CString, Vec<u8>)>,
     /// Device nodes shown in `/dev`, by name, with the numbers they must have.
     pub devices: Vec<(CString, u32, u32)>,
     /// Bytes that private places may hold together.

@@ -201,6 +201,11 @@ pub trait Guest {
     /// The bytes of memory and the number of threads that the whole sandbox uses, as of a moment ago.
     fn usage(&self) -> Result<(u64, u64), Errno>;
 
+    /// What stands for `object` when it is opened for reading, where that is written anew each time.
+    fn live_file(&self, _object: &OwnedFd) -> Option<Result<OwnedFd, Errno>> {
+        None
+    }
+
     /// What the task's time namespace adds to the time since the host was started: seconds and nanoseconds.
     fn boot_offset(&self) -> Result<(i64, i64), Errno>;
 

@@ -186,6 +186,7 @@ pub fn feature(feature: Feature) -> &'static str {
         Feature::NamedKernel => "`--uname`",
         Feature::MemoryLimit => "`--memory`",
         Feature::NoNetwork => "`--nested` without a network",
+        Feature::NoPidNamespace => "`--nested`",
     }
 }
 

@@ -23,6 +23,10 @@ const TIME: u64 = 0x80;
 const CLONE: &[Check] = &[Check { all: &[Test { arg: 0, op: Op::AnyOf(NAMESPACES) }], then: Verdict::Notify }];
 const UNSHARE: &[Check] = &[Check { all: &[Test { arg: 0, op: Op::AnyOf(NAMESPACES | TIME) }], then: Verdict::Notify }];
 
+/// Those of others, by whatever id: also the own one's.
+const OWN_LIMITS: &[Check] =
+    &[Check { all: &[Test { arg: 0, op: Op::NotEqual(0) }], then: Verdict::Fail(Errno::EPERM) }];
+
 crate::syscalls! {
     /// Makes a process or thread.
     /// New namespaces (`CLONE_NEW*`) fail with `EPERM` and are reported, for they would give capabilities over parts of the
@@ -117,8 +121,10 @@ crate::syscalls! {
 
     /// Reads and sets resource limits; none can be raised above the sandbox's.
     /// Limit: under `--fake-root` `RLIMIT_RTTIME` is unlimited, and what is set is forgotten; the file `limits` in `/proc` shows a mark of the sentry.
+    /// With `--nested` a process may set only its own, for it could end processes outside by theirs.
     prlimit64(process: Pid, resource: Uint, new: UserPtr, old: UserPtr) Process Judge Allow {
         PretendedIds => Emulate(prlimit64) when SECOND,
+        NoPidNamespace => Filter(OWN_LIMITS),
     };
     /// Reads a resource limit.
     getrlimit(resource: Uint, limit: UserPtr) Process Judge Allow { PretendedIds => Emulate(getrlimit) when FIRST };

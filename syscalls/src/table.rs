@@ -83,11 +83,13 @@ pub enum Feature {
     MemoryLimit,
     /// `--nested` without a network: no namespace keeps it away, so there are no sockets for it.
     NoNetwork,
+    /// `--nested`: no namespace keeps processes apart.
+    NoPidNamespace,
 }
 
 impl Feature {
     /// Every feature, in the order in which rows are asked.
-    pub const ALL: [Feature; 16] = [
+    pub const ALL: [Feature; 17] = [
         Self::FakeRoot,
         Self::PretendedIds,
         Self::HostNetwork,
@@ -104,6 +106,7 @@ impl Feature {
         Self::NamedKernel,
         Self::MemoryLimit,
         Self::NoNetwork,
+        Self::NoPidNamespace,
     ];
 }
 

@@ -159,6 +159,24 @@ fn kernel_interfaces_around_the_filter_are_closed() {
     }
 }
 
+/// Files that lie over those of /proc, and calls that are answered where the kernel would, open nothing.
+#[test]
+fn names_and_numbers_open_nothing() {
+    let options = ["--uname", "5.5.5:#1 SMP", "--memory", "1G", "--cpus", "1", "--hostname", "box"];
+    let project = Project::new();
+    for probe in ["unshare", "clone", "clone-dirty", "clone3"] {
+        contained(&project, &options, &[probe]);
+    }
+    for probe in
+        ["io-uring", "setns", "mount", "new-mount-api", "dangerous", "capabilities", "settings", "devices", "init"]
+    {
+        contained_inside(&project, &options, &[probe]);
+    }
+    contained_inside(&project, &options, &["write", "/proc/sys/kernel/osrelease"]);
+    contained_inside(&project, &options, &["write", "/proc/meminfo"]);
+    contained_inside(&project, &options, &["write", "/sys/devices/system/cpu/online"]);
+}
+
 #[test]
 fn other_architectures_are_killed() {
     let project = Project::new();

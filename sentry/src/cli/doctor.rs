@@ -113,6 +113,9 @@ fn kernel(host: &Host) -> Check {
     }
 }
 
+const OUTSIDE: &str = "start sentry outside of that sandbox";
+const NESTED: &str = "or have less: sentry run --nested holds a program by what can be had here, and says what cannot";
+
 fn user_namespaces(host: &Host) -> Check {
     let about = "user namespaces";
     let errno = match host.user_namespaces {
@@ -132,7 +135,8 @@ fn user_namespaces(host: &Host) -> Check {
     }
     match container_command(host) {
         Some(command) => lost("the container forbids it", &[command]),
-        None if host.filtered => lost("a seccomp filter forbids it", &["start sentry outside of that sandbox"]),
+        None if host.sandbox().is_some() => lost("the sandbox around this forbids it", &[OUTSIDE, NESTED]),
+        None if host.filtered => lost("a seccomp filter forbids it", &[OUTSIDE]),
         None => {
             let remedy = "ask whoever runs this host which security module or kernel option forbids user namespaces";
             lost("the kernel does not say why", &[remedy])
@@ -205,9 +209,7 @@ fn listener(host: &Host) -> Check {
             let found = "seccomp notifies, but signals would make it repeat calls (no WAIT_KILLABLE_RECV)";
             missing(about, found, &["install a kernel of version 5.19 or later"])
         }
-        (Err(Errno::EBUSY), _) => {
-            missing(about, "another sandbox listens to this process already", &["start sentry outside of that sandbox"])
-        }
+        (Err(Errno::EBUSY), _) => missing(about, "another sandbox listens to this process already", &[OUTSIDE, NESTED]),
         (Err(errno), _) => {
             let remedy = container_command(host).unwrap_or("use a kernel with CONFIG_SECCOMP_FILTER");
             missing(about, format!("seccomp cannot be used: {}", errno.desc()), &[remedy])
@@ -297,6 +299,9 @@ fn id_mapped_mounts(host: &Host) -> Option<Check> {
 
 fn container(host: &Host) -> Option<Check> {
     let about = "container";
+    if let Some(name) = host.sandbox() {
+        return Some(ok("sandbox", format!("this is inside {name}; what it forbids is told above")));
+    }
     match (host.container, host.filtered) {
         (Some(kind), _) => Some(ok(about, format!("this is one ({kind}); what it forbids is told above"))),
         (None, true) => Some(ok(about, "a seccomp filter is in force already; what it forbids is told above")),

@@ -132,3 +132,23 @@ fn borrowed_rights_are_refused() {
     assert!(!works(&checks(&host)));
     assert!(remedy(&host, "privileges").contains("chmod ug-s /usr/local/bin/sentry"));
 }
+
+#[test]
+fn within_a_sandbox_there_is_less_to_be_had() {
+    let within = Host {
+        filtered: true,
+        user_namespaces: Err(Errno::EPERM),
+        listener: Err(Errno::EBUSY),
+        wait_killable: Err(Errno::EBUSY),
+        ..Host::fine()
+    };
+    assert!(find(&within, "sandbox").found.contains("another sandbox"));
+    for about in ["user namespaces", "system call listener"] {
+        assert!(remedy(&within, about).contains("sentry run --nested"), "{about}");
+    }
+    let ours = Host { marked: true, ..within };
+    assert!(find(&ours, "sandbox").found.contains("a sandbox of sentry"));
+    // A mark alone is only a file.
+    let faked = Host { marked: true, ..Host::fine() };
+    assert!(checks(&faked).iter().all(|check| check.about != "sandbox"));
+}

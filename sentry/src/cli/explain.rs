@@ -11,6 +11,7 @@ use syscalls::rules::{Effect, Standing};
 use syscalls::table::{self, Verdict};
 
 use super::options::Run;
+use crate::monitor::nested;
 use crate::monitor::placed::{Layer, Placed};
 use crate::monitor::view::Arranged;
 use crate::monitor::weigh;
@@ -50,6 +51,9 @@ impl Explain {
         }
         let facts = crate::host::user_facts()?;
         let policy = super::run::policy(self.run, &facts)?;
+        if policy.nested && self.path.is_none() && self.syscall.is_none() {
+            return about_nested(out, &policy, &facts);
+        }
         let (arranged, features) = weigh(&policy, &facts)?;
         match (&self.path, &self.syscall) {
             (Some(path), _) => about_path(out, &policy, &facts, &arranged, path)?,
@@ -87,6 +91,21 @@ fn about_rules(
             "ids and ownership are pretended; no boundary, see docs/fake-root.md",
         ]);
     }
+    if policy.kernel.is_some() {
+        rows.push(["--uname", "view + sentry", "uname is answered by the sentry", "files of /proc are covered"]);
+    }
+    if arranged.rules.memory.is_some() {
+        let remark = "files of /proc are covered, so that programs find the limit";
+        rows.push(["--memory as a number", "view + sentry", "sysinfo is answered by the sentry", remark]);
+    }
+    if policy.limits.cpus.is_some() {
+        rows.push([
+            "--cpus as a number",
+            "view",
+            "nothing per call",
+            "pinned; files of /proc and /sys tell of these only",
+        ]);
+    }
     let net = match policy.net {
         Net::None => {
             ["--net none", "network namespace", "nothing per call", "connect is watched to name refused hosts"]
@@ -109,6 +128,14 @@ fn about_rules(
         writeln!(out, "\n{}", crate::report::escape(note))?;
     }
     Ok(())
+}
+
+fn about_nested(out: &mut dyn Write, policy: &Policy, facts: &Facts) -> anyhow::Result<u8> {
+    writeln!(out, "--nested: a filter without a supervisor, Landlock rules made of the grants, limits")?;
+    for lost in nested::weigh(policy, facts)? {
+        writeln!(out, "  without {}", crate::report::escape(&lost))?;
+    }
+    Ok(0)
 }
 
 fn about_path(

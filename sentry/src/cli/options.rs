@@ -7,7 +7,7 @@ use clap::{ArgAction, Args};
 
 use super::bubblewrap::Bubblewrap;
 use crate::policy::limits::LimitChanges;
-use crate::policy::{CowStore, Interpose, Net, Userns};
+use crate::policy::{CowStore, Interpose, Net, ProcFiles, Userns};
 
 const EXAMPLES: &str = "\
 A path appears under its own name. Rules do not depend on their order: the longest path wins, and
@@ -72,8 +72,12 @@ pub struct Run {
     #[arg(long, value_name = "NAME", help_heading = "Network")]
     pub hostname: Option<String>,
     /// Kernel that uname and /proc tell of, such as 6.1.0-13-amd64
-    #[arg(long, value_name = "RELEASE[:VERSION]", help_heading = "Network")]
+    #[arg(long, value_name = "RELEASE[:VERSION]", help_heading = "Environment")]
     pub uname: Option<String>,
+
+    /// Let the files of /proc that tell of limits show what is in use now; every path goes through the sentry then
+    #[arg(long, value_enum, value_name = "static|live", hide_possible_values = true, help_heading = "Environment")]
+    pub proc_files: Option<ProcFiles>,
 
     /// Set a variable, or pass one on
     #[arg(short, long, value_name = "K[=V]", help_heading = "Environment")]

@@ -11,7 +11,9 @@ use crate::policy::layer::Layer;
 use crate::policy::path::{absolute, check_bytes, inside, shown};
 use crate::policy::rule::{Kind, MadeFile};
 use crate::policy::view::{self, Facts, Source, View};
-use crate::policy::{Access, Environment, Error, Grant, Policy, Scratch, Sink, environment, kernel, profile};
+use crate::policy::{
+    Access, Environment, Error, Grant, Interpose, Policy, ProcFiles, Scratch, Sink, environment, kernel, profile,
+};
 
 /// The policy that `options` ask for, checked as far as it can be without building it.
 pub fn policy(mut options: Run, facts: &Facts) -> anyhow::Result<Policy> {
@@ -40,6 +42,9 @@ pub fn policy(mut options: Run, facts: &Facts) -> anyhow::Result<Policy> {
     policy.audit = options.audit.as_deref().map(here);
     layer(options, facts)?.lay_over(&mut policy);
 
+    if policy.proc == ProcFiles::Live {
+        policy.interpose = Interpose::Full;
+    }
     policy.validate()?;
     let view = view::arrange(&policy, facts)?;
     for file in &reader.files {
@@ -59,6 +64,7 @@ fn layer(options: Run, facts: &Facts) -> Result<Layer, Error> {
         workdir: options.workdir.as_deref().map(here),
         net: options.net,
         hostname: options.hostname,
+        proc: options.proc_files,
         kernel: options.uname.as_deref().map(kernel::parse).transpose()?,
         limits: options.limits,
         cow_store: options.cow_store,

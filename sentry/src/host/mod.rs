@@ -77,6 +77,8 @@ pub struct Host {
     pub landlock: Result<u32, Errno>,
     /// Seccomp filters that hold this process already.
     pub filtered: bool,
+    /// Whether the view has the mark of a sandbox of ours.
+    pub marked: bool,
     /// The container that this is, if it looks like one.
     pub container: Option<&'static str>,
     /// Which control groups can be used.
@@ -108,10 +110,17 @@ impl Host {
             wait_killable: probe::listener(true),
             landlock: probe::landlock(),
             filtered: status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() == "2")),
+            marked: Path::new(crate::monitor::nested::MARK).exists(),
             container: container(),
             cgroups: Cgroups::look(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo")),
             program: std::env::current_exe().unwrap_or_else(|_| "/usr/bin/sentry".into()),
         }
+    }
+
+    /// What is around this process, if it is in a sandbox that has its one supervisor already.
+    pub fn sandbox(&self) -> Option<&'static str> {
+        let name = if self.marked { "a sandbox of sentry" } else { "another sandbox" };
+        (self.filtered && self.listener == Err(Errno::EBUSY)).then_some(name)
     }
 
     /// The kernel's version, as far as the release says it.
@@ -150,6 +159,7 @@ impl Host {
             wait_killable: Ok(()),
             landlock: Ok(6),
             filtered: false,
+            marked: false,
             container: None,
             cgroups: Cgroups::Unified { controllers: ["memory", "pids", "cpu"].map(Into::into).to_vec(), usable: true },
             program: "/usr/local/bin/sentry".into(),

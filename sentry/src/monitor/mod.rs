@@ -11,7 +11,7 @@ pub mod limits;
 mod made;
 mod mounts;
 pub mod nested;
-mod numbers;
+pub mod numbers;
 pub mod placed;
 mod profile;
 mod rules;
@@ -76,7 +76,7 @@ pub fn run<P: Platform>(policy: &Policy) -> u8 {
     }
     // Why nothing ran is said even under --quiet.
     if !policy.quiet || report.cause == Cause::Setup {
-        let _ = std::io::stderr().write_all(report.summary(policy.trace_denied).as_bytes());
+        let _ = std::io::stderr().write_all(report.summary(policy.trace_denied || policy.nested).as_bytes());
     }
     sinks.write(&report);
     report.exit_code
@@ -155,6 +155,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         let variables = variables(policy, &identity, &home)?;
         let mut view = arranged.view;
         numbers::add(&mut view, policy, decided.cpus.as_deref())?;
+        let live = numbers::live(policy, decided.cpus.as_deref());
         let plan = Plan {
             identity,
             view,
@@ -163,7 +164,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
             hostname: policy.hostname.clone(),
             filter: filter(policy, &features, &routes),
             profiles: policy.seccomp.iter().map(|path| profile::load(path)).collect::<Result<_, _>>()?,
-            supervisor_filter: supervisor_filter(&features),
+            supervisor_filter: supervisor_filter(&features, !live.is_empty()),
             limits: std::mem::take(&mut decided.resources),
             cpus: decided.cpus.take(),
             stdio: standard.stdio,
@@ -182,7 +183,8 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         rules.pretend_namespaces = policy.userns == Userns::Emulate;
         rules.log_refusals = policy.audit.is_some();
         rules.audit = policy.audit.is_some() && !policy.patterns.iter().any(|rule| rule.log);
-        let orders = wait::Once::new(Orders { dispatch: Dispatch::new(&routes), rules, watched: decided.watched });
+        let orders =
+            wait::Once::new(Orders { dispatch: Dispatch::new(&routes), rules, watched: decided.watched, live });
         let launched = wait::launch::<P>(&plan, &orders, decided.cgroup.as_ref())?;
         // Ends of pipes that only the guest may hold, and mounts that are attached by now.
         standard.guest_ends.clear();
@@ -337,7 +339,7 @@ fn filter(policy: &Policy, features: &[Feature], routes: &Routes) -> Vec<syscall
     }
 }
 
-fn supervisor_filter(features: &[Feature]) -> Vec<syscalls::filter::Instruction> {
+fn supervisor_filter(features: &[Feature], live: bool) -> Vec<syscalls::filter::Instruction> {
     let mut calls = own_calls::ALWAYS.to_vec();
     let any = |wanted: &[Feature]| features.iter().any(|feature| wanted.contains(feature));
     if any(&[Feature::ProtectedNames, Feature::AnchoredNames, Feature::PathCalls, Feature::Copies]) {
@@ -360,6 +362,9 @@ fn supervisor_filter(features: &[Feature]) -> Vec<syscalls::filter::Instruction>
     }
     if any(&[Feature::PretendedIds]) {
         calls.extend(own_calls::FOR_NAMESPACES);
+    }
+    if live {
+        calls.extend(own_calls::FOR_LIVE_FILES);
     }
     compile_list(Arch::native(), &calls, Verdict::Kill)
 }

@@ -2,7 +2,8 @@
 //!
 //! The kernel's own files speak of the whole machine. Where a limit makes the sandbox smaller, files that were written at
 //! start lie over them, in the way of lxcfs, and cost nothing per call. They tell sizes, not use: what changes while the
-//! program runs (`MemFree`, times of processors) stands in them as it was at the beginning. sysinfo(2) tells what is free.
+//! program runs (`MemFree`, times of processors) stands in them as it was at the beginning. sysinfo(2) tells what is free,
+//! and so do the files themselves with `--proc-files live`, where the sentry answers each open.
 //!
 //! Processors keep their numbers. A program that indexes a table by the number of the processor it runs on must not find
 //! that number outside of what it was told, and so the list of *possible* processors stays the machine's.
@@ -15,7 +16,8 @@ use shim::plan::View;
 use syscalls::rules::KernelName;
 
 use super::view::{inside, text};
-use crate::policy::Policy;
+use crate::policy::{Policy, ProcFiles};
+use crate::supervise::live::Live;
 
 const CPU: &str = "/sys/devices/system/cpu";
 
@@ -25,13 +27,22 @@ pub fn memory(policy: &Policy) -> Option<u64> {
     policy.limits.memory.filter(|limit| *limit < machine)
 }
 
+/// What is written anew for each open, if that was asked for.
+pub fn live(policy: &Policy, cpus: Option<&[usize]>) -> Live {
+    if policy.proc != ProcFiles::Live || policy.bare_proc {
+        return Live::default();
+    }
+    let machine = || std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    Live { memory: memory(policy).map(|limit| (machine(), limit)), cpus: cpus.map(<[usize]>::to_vec) }
+}
+
 /// Adds to `view` the files that tell of limits: of memory, and of the processors that the guest is pinned to.
 pub fn add(view: &mut View, policy: &Policy, cpus: Option<&[usize]>) -> Result<(), Failure> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let mut over = |path: &str, content: String| {
         // What this kernel does not have, programs do without.
         if !content.is_empty() {
-            view.over_proc.push((whole(path)?, content.into_bytes()));
+            view.over_kernel.push((whole(path)?, content.into_bytes()));
         }
         Ok(())
     };
@@ -45,17 +56,21 @@ pub fn add(view: &mut View, policy: &Policy, cpus: Option<&[usize]>) -> Result<(
         }
     }
     if let Some(limit) = memory(policy) {
-        over("proc/meminfo", meminfo(&read("/proc/meminfo"), limit))?;
+        over("proc/meminfo", meminfo(&read("/proc/meminfo"), limit, 0))?;
         over("proc/swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n".to_owned())?;
     }
     if let Some(cpus) = cpus {
         over("proc/cpuinfo", cpuinfo(&read("/proc/cpuinfo"), cpus))?;
         over("proc/stat", stat(&read("/proc/stat"), cpus))?;
-        // The view has no /sys of its own; one that was granted or brought is left as it is.
-        let granted =
-            view.places.iter().any(|place| place.inside.as_bytes().split(|byte| *byte == b'/').next() == Some(b"sys"));
-        if policy.root.is_none() && !granted {
-            processors(view, cpus)?;
+        // The view has no /sys of its own; in one that was granted or brought the lists are covered.
+        let names = |place: &shim::plan::Place| {
+            place.inside.as_bytes() == b"sys" || place.inside.as_bytes().starts_with(b"sys/")
+        };
+        if policy.root.is_none() && !view.places.iter().any(names) {
+            return processors(view, cpus);
+        }
+        for name in ["online", "present"] {
+            over(&format!("{CPU}/{name}"), format!("{}\n", list(cpus)))?;
         }
     }
     Ok(())
@@ -83,6 +98,13 @@ fn processors(view: &mut View, cpus: &[usize]) -> Result<(), Failure> {
             let name = format!("cpu{cpu}/topology/{name}");
             add(&name, std::fs::read_to_string(format!("{CPU}/{name}")).unwrap_or_else(|_| "0\n".to_owned()))?;
         }
+        for name in ["thread_siblings", "core_siblings"] {
+            let name = format!("cpu{cpu}/topology/{name}");
+            let host = std::fs::read_to_string(format!("{CPU}/{name}_list")).unwrap_or_else(|_| cpu.to_string());
+            let siblings = within(&host, cpus);
+            add(&name, format!("{}\n", mask(&siblings)))?;
+            add(&format!("{name}_list"), format!("{}\n", list(&siblings)))?;
+        }
     }
     Ok(())
 }
@@ -99,6 +121,27 @@ fn list(numbers: &[usize]) -> String {
     shown.collect::<Vec<_>>().join(",")
 }
 
+/// Those of `cpus` that are in a list of the kernel's.
+fn within(listed: &str, cpus: &[usize]) -> Vec<usize> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse::<usize>().ok()?..=last.parse().ok()?)
+    };
+    let ranges: Vec<_> = listed.trim().split(',').filter_map(range).collect();
+    cpus.iter().copied().filter(|cpu| ranges.iter().any(|range| range.contains(cpu))).collect()
+}
+
+/// Numbers as the kernel's bitmaps: 32 bits a word in hexadecimal, the highest first.
+fn mask(numbers: &[usize]) -> String {
+    let words = numbers.iter().max().map_or(1, |highest| highest / 32 + 1);
+    let word = |word: usize| {
+        let bits =
+            numbers.iter().filter(|number| **number / 32 == word).fold(0_u32, |bits, number| bits | 1 << (number % 32));
+        format!("{bits:08x}")
+    };
+    (0..words).rev().map(word).collect::<Vec<_>>().join(",")
+}
+
 /// `/proc/version` of the `host` with another release and version in it; who built it with what stays.
 fn banner(text: &str, host: &KernelName, kernel: &KernelName) -> String {
     let text = text.replacen(&host.release, &kernel.release, 1);
@@ -108,12 +151,13 @@ fn banner(text: &str, host: &KernelName, kernel: &KernelName) -> String {
     }
 }
 
-/// `/proc/meminfo` of an empty machine with `limit` bytes: no swap, nothing in use.
-fn meminfo(host: &str, limit: u64) -> String {
+/// `/proc/meminfo` of a machine with `limit` bytes, of which processes use `used`, and no swap.
+pub fn meminfo(host: &str, limit: u64, used: u64) -> String {
     let line = |line: &str| {
         let (key, value) = line.split_once(':')?;
         let kibibytes = match key {
-            "MemTotal" | "MemFree" | "MemAvailable" | "CommitLimit" => limit / 1024,
+            "MemTotal" | "CommitLimit" => limit / 1024,
+            "MemFree" | "MemAvailable" => limit.saturating_sub(used) / 1024,
             // Facts about the processor and the kernel.
             "Hugepagesize" | "VmallocTotal" => return Some(format!("{line}\n")),
             _ => 0,
@@ -149,7 +193,7 @@ fn cpuinfo(host: &str, cpus: &[usize]) -> String {
 }
 
 /// `/proc/stat` with the times of `cpus` only, and their sum.
-fn stat(host: &str, cpus: &[usize]) -> String {
+pub fn stat(host: &str, cpus: &[usize]) -> String {
     let mut sum: Vec<u64> = Vec::new();
     let mut rest = String::new();
     for line in host.lines() {
@@ -184,6 +228,9 @@ mod tests {
         assert_eq!(list(&[5, 0, 2, 1]), "0-2,5");
         assert_eq!(list(&[3]), "3");
         assert_eq!(list(&[]), "");
+        assert_eq!(mask(&[0, 1, 33]), "00000002,00000003");
+        assert_eq!(mask(&[3]), "00000008");
+        assert_eq!(within("0-1,4\n", &[4, 1, 2]), [4, 1]);
     }
 
     #[test]
@@ -204,7 +251,10 @@ mod tests {
                     SwapTotal:       8388604 kB\nHugePages_Total:       4\nHugepagesize:       2048 kB\n";
         let expected = "MemTotal:         524288 kB\nMemAvailable:     524288 kB\nCached:                0 kB\n\
                         SwapTotal:             0 kB\nHugePages_Total:       0\nHugepagesize:       2048 kB\n";
-        assert_eq!(meminfo(host, 512 << 20), expected);
+        assert_eq!(meminfo(host, 512 << 20, 0), expected);
+        let used = meminfo(host, 512 << 20, 1 << 20);
+        assert_eq!(used, expected.replacen("MemAvailable:     524288", "MemAvailable:     523264", 1));
+        assert!(meminfo(host, 512 << 20, u64::MAX).contains("MemAvailable:          0 kB"));
     }
 
     #[test]

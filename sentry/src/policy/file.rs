@@ -19,7 +19,7 @@ use super::limits::LimitChanges;
 use super::path::{self, shown};
 use super::rule::{Contents, Kind, MadeFile};
 use super::view::Facts;
-use super::{Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, Scratch, kernel, profile};
+use super::{Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, ProcFiles, Scratch, kernel, profile};
 
 /// More than any policy that a person can read.
 const LARGEST: u64 = 1 << 20;
@@ -95,6 +95,7 @@ struct Process {
     workdir: Option<String>,
     surface: Option<Reachable>,
     bare_proc: Option<bool>,
+    proc_files: Option<ProcFiles>,
     tracing_inside: Option<bool>,
     seccomp: Option<String>,
     interpose: Option<Interpose>,
@@ -248,6 +249,7 @@ impl<'a> Reader<'a> {
             limits,
             cow_store: files.cow_store,
             bare_proc: process.bare_proc,
+            proc: process.proc_files,
             tracing_inside: process.tracing_inside,
             seccomp: place(&process.seccomp)?,
             interpose: process.interpose,

@@ -15,7 +15,7 @@ use syscalls::table::Surface;
 use super::limits::LimitChanges;
 use super::path::{absolute, check_bytes, shown};
 use super::rule::{Kind, MadeFile, PatternRule, Subject, escaped, subject};
-use super::{Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, Scratch, Userns};
+use super::{Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, ProcFiles, Scratch, Userns};
 
 /// Changes to a policy; what is `None` or empty stays as it was.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,6 +40,7 @@ pub struct Layer {
     pub limits: LimitChanges,
     pub cow_store: Option<CowStore>,
     pub bare_proc: Option<bool>,
+    pub proc: Option<ProcFiles>,
     pub tracing_inside: Option<bool>,
     pub seccomp: Option<PathBuf>,
     pub interpose: Option<Interpose>,
@@ -74,6 +75,7 @@ impl Layer {
         replace(&mut policy.kernel, self.kernel.map(Some));
         replace(&mut policy.cow_store, self.cow_store);
         replace(&mut policy.bare_proc, self.bare_proc);
+        replace(&mut policy.proc, self.proc);
         replace(&mut policy.tracing_inside, self.tracing_inside);
         replace(&mut policy.root, self.root.map(Some));
         replace(&mut policy.workdir, self.workdir.map(Some));

@@ -89,6 +89,17 @@ pub enum Userns {
     Emulate,
 }
 
+/// Files of `/proc` that tell how large the sandbox is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProcFiles {
+    /// As they are at start.
+    #[default]
+    Static,
+    /// As they are when they are opened: every path goes through the sentry for that.
+    Live,
+}
+
 /// Where changed files of copy-on-write directories are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -187,6 +198,8 @@ pub struct Policy {
     pub resume: Option<String>,
     /// `/proc` with processes only (`subset=pid`).
     pub bare_proc: bool,
+    /// When the files of `/proc` that tell of limits are written.
+    pub proc: ProcFiles,
     /// Whether processes of the sandbox may trace one another.
     pub tracing_inside: bool,
     /// An OCI seccomp profile to be applied on top.
@@ -254,6 +267,7 @@ impl Policy {
             cow_store: CowStore::Disk,
             resume: None,
             bare_proc: false,
+            proc: ProcFiles::Static,
             tracing_inside: true,
             seccomp: None,
             interpose: Interpose::Minimal,

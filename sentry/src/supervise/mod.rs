@@ -7,6 +7,7 @@
 
 mod audit;
 mod denials;
+pub mod live;
 pub mod own_calls;
 mod pace;
 mod pool;
@@ -37,6 +38,7 @@ use crate::platform::Platform;
 use crate::pretended::Pretended;
 use audit::Audit;
 use denials::{Denials, Told};
+use live::Live;
 use root::Roots;
 use watch::{Usage, Watch, Watched};
 
@@ -66,6 +68,8 @@ pub struct Shared<P> {
     pub pretended: Pretended,
     /// What the sandbox uses.
     pub usage: Usage,
+    /// Files that are written anew for each open.
+    pub live: Live,
 }
 
 impl<P> Shared<P> {
@@ -91,6 +95,8 @@ pub struct Orders {
     pub rules: Rules,
     /// Sums to watch over.
     pub watched: Watched,
+    /// Files that are written anew for each open.
+    pub live: Live,
 }
 
 /// Runs the supervisor to its end; returns its exit code, which only says whether it did its work.
@@ -163,6 +169,7 @@ fn supervise<P: Platform>(
         pretended: Pretended::beginning(beginning),
         usage: Usage::new(usage_proc, init_pid.as_raw()),
         roots: Roots::new().step(|| "hold the root of the view")?,
+        live: orders.live,
     });
     pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;
 

@@ -113,3 +113,6 @@ pub const FOR_SOCKETS: &[&str] = &["connect", "getsockname", "getsockopt", "send
 
 /// Needed when the guest is told of another kernel or of less memory: what the host's are.
 pub const FOR_NUMBERS: &[&str] = &["sysinfo", "uname"];
+
+/// Needed when files are written anew for each open.
+pub const FOR_LIVE_FILES: &[&str] = &["memfd_create"];

@@ -59,7 +59,7 @@ pub(super) fn mount(tree: &Tree, view: &View, allow_degraded: bool, lost: &mut d
             tree.cover(path)?;
         }
     }
-    for (path, content) in &view.over_proc {
+    for (path, content) in &view.over_kernel {
         tree.lay_over(path, content)?;
     }
     Ok(())

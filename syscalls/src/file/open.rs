@@ -242,10 +242,15 @@ impl Opening {
         // Whoever asked for it to be made would take "there is no such name" for a missing directory.
         let creates = self.flags & libc::O_CREAT != 0;
         judged.map_err(|errno| if creates && errno == Errno::ENOENT { Errno::EACCES } else { errno })?;
-        if !changes {
+        if changes {
+            let object = adopt::own(guest, object)?;
             return object::open(guest, &object, self.flags, self.otherwise);
         }
-        let object = adopt::own(guest, object)?;
+        if let Some(file) = guest.live_file(&object) {
+            guest.confirm()?;
+            let cloexec = self.flags & libc::O_CLOEXEC != 0;
+            return Ok(Reply::Inject { file: guest.reopen(&file?, self.flags & !libc::O_DIRECTORY)?, cloexec });
+        }
         object::open(guest, &object, self.flags, self.otherwise)
     }
 

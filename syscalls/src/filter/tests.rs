@@ -4,9 +4,10 @@ use proptest::prelude::*;
 
 use super::probes::probes;
 use super::simulate::run;
-use super::{Instruction, MAX_INSTRUCTIONS, SeccompData, compile, compile_list, op, ret, simulate};
+use super::{Instruction, MAX_INSTRUCTIONS, SeccompData, compile, compile_alone, compile_list, op, ret, simulate};
 use crate::abi::Arch;
 use crate::args::{Parameter, Width};
+use crate::dispatch::Handler;
 use crate::table::{Check, Feature, Op, Route, Routes, Surface, Test, Verdict};
 use nix::errno::Errno;
 
@@ -57,6 +58,31 @@ fn programs_say_what_the_table_says() {
                         "{} {name} {args:x?} under {surface:?} {features:?}",
                         arch.label()
                     );
+                }
+            }
+        }
+    }
+}
+
+/// Where nobody listens, whoever is asked would fail with ENOSYS at best, and run at worst.
+#[test]
+fn a_filter_alone_asks_nobody() {
+    for arch in Arch::ALL {
+        for (surface, features) in policies() {
+            let routes = Routes::new(arch, surface, &features);
+            let program = compile_alone(&routes);
+            assert_loadable(&program);
+            for number in 0..routes.len() + 20 {
+                for args in probes(routes.get(number), routes.parameters(number)) {
+                    let verdict = simulate(&program, &call(arch, u32::try_from(number).expect("small"), args));
+                    let expected = match (routes.verdict(number, &args), routes.get(number).and_then(|one| one.handler))
+                    {
+                        (Verdict::Notify, Some(Handler::Observe(_))) => Verdict::Allow,
+                        (Verdict::Notify, _) if arch.name(number) == Some("openat2") => Verdict::Fail(Errno::ENOSYS),
+                        (Verdict::Notify, _) => Verdict::Fail(Errno::EPERM),
+                        (other, _) => other,
+                    };
+                    assert_eq!(verdict, expected.encode(), "{number} {args:x?} under {surface:?} {features:?}");
                 }
             }
         }

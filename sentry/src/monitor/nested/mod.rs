@@ -36,9 +36,11 @@ use syscalls::abi::Arch;
 use syscalls::filter::compile_alone;
 use syscalls::table::{Feature, Routes};
 
+use super::cgroup::Cgroup;
 use super::limits::{self, Decided, Mechanism, Name};
 use super::{profile, search, strings, system};
 use crate::host::probe;
+use crate::policy::view::Facts;
 use crate::policy::{Net, Policy, environment};
 use crate::report::{Cause, Report};
 
@@ -88,6 +90,11 @@ pub fn refuse_within() -> Result<(), Failure> {
     }
 }
 
+/// What `policy` loses here, or why it cannot be held.
+pub fn weigh(policy: &Policy, facts: &Facts) -> Result<Vec<String>, Failure> {
+    shrink::shrink(policy, facts).map(|shrunk| shrunk.lost)
+}
+
 /// Runs `policy` within the sandbox around us.
 pub fn run(policy: &Policy, started: Instant, report: &mut Report) -> Result<(), Failure> {
     if Around::look() == Around::Nothing && !policy.allow_degraded {
@@ -109,8 +116,11 @@ pub fn run(policy: &Policy, started: Instant, report: &mut Report) -> Result<(),
     // Whoever outlives its parent comes to us, also what becomes a daemon.
     shim::sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0).step(|| "become the guest's reaper")?;
     let mut run = Run { terminal: confinement.foreground, timeout: false };
-    let ended = run.to_the_end(&confinement, decided.timeout);
+    let ended = run.until_the_end(&confinement, &decided);
     let left = !reap::end_all();
+    if let Some(cgroup) = &decided.cgroup {
+        cgroup.remove();
+    }
     if run.terminal {
         let _ = tcsetpgrp(std::io::stdin(), getpgrp());
     }
@@ -143,7 +153,7 @@ fn confinement(
     decided: &mut Decided,
     private: &Private,
 ) -> Result<Confinement, Failure> {
-    let mut features = Vec::new();
+    let mut features = vec![Feature::NoPidNamespace];
     match policy.net {
         Net::None => features.push(Feature::NoNetwork),
         Net::All => features.push(Feature::HostNetwork),
@@ -159,8 +169,16 @@ fn confinement(
 
     let mut objects = vec![(open(&private.0, "the private directory")?, confine::Rights::Change)];
     for allowed in &shrunk.allowed {
-        if !(allowed.optional && !shrink::exists(&allowed.path)) {
-            objects.push((open(&allowed.path, &allowed.option)?, allowed.rights));
+        match open(&allowed.path, &allowed.option) {
+            Err(failure) if allowed.optional && failure.errno != 0 => {}
+            object => objects.push((object?, allowed.rights)),
+        }
+    }
+    // Not all of /dev/pts: the terminals of others are there as well.
+    for number in 0..3 {
+        let opened = std::fs::read_link(format!("/proc/self/fd/{number}")).ok();
+        if let Some(terminal) = opened.filter(|name| name.starts_with("/dev/pts")) {
+            objects.push((open(&terminal, "the terminal")?, confine::Rights::Device));
         }
     }
     let variables = variables(policy, &private.0)?;
@@ -221,6 +239,16 @@ impl Drop for Private {
     }
 }
 
+/// Starts the guest, within a control group where one can be had, as in some containers.
+fn spawn(confinement: &Confinement, cgroup: Option<&Cgroup>) -> Result<Pid, Failure> {
+    let io = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
+    let Some(cgroup) = cgroup else { return confine::spawn(confinement) };
+    cgroup.join().map_err(io).step(|| "join the guest's control group")?;
+    let guest = confine::spawn(confinement);
+    cgroup.leave().map_err(io).step(|| "leave the guest's control group")?;
+    guest
+}
+
 /// Passed on to the program.
 const PASSED_ON: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
@@ -232,13 +260,14 @@ struct Run {
 
 impl Run {
     /// Until the program ended, or its time is up.
-    fn to_the_end(&mut self, confinement: &Confinement, timeout: Option<Duration>) -> Result<WaitStatus, Failure> {
+    fn until_the_end(&mut self, confinement: &Confinement, decided: &Decided) -> Result<WaitStatus, Failure> {
         // All of them: the guest unblocks them for itself once it is in its own group.
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).step(|| "block signals")?;
         let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
-        let signals = signals.step(|| "watch for signals")?;
-        let guest = confine::spawn(confinement)?;
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let small = "the sandbox around this one has too few system calls; start that one without --profile judge";
+        let signals = signals.step(|| "watch for signals").map_err(|failure| failure.remedy(small))?;
+        let guest = spawn(confinement, decided.cgroup.as_ref())?;
+        let deadline = decided.timeout.map(|timeout| Instant::now() + timeout);
         loop {
             if let Some(status) = self.reap(guest) {
                 return Ok(status);

@@ -3,7 +3,7 @@
 //! Landlock adds up rights along a path, so a rule can give more beneath a grant and never less. Each field of a policy is
 //! looked at here by name: a new one does not compile before somebody has decided about it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use shim::confine::Rights;
 use shim::failure::Failure;
@@ -11,7 +11,7 @@ use syscalls::table::Surface;
 
 use crate::monitor::system;
 use crate::policy::view::{self, Entry, Facts, SYSTEM, Source};
-use crate::policy::{Access, Interpose, Limits, Net, Policy, Userns};
+use crate::policy::{Access, Interpose, Limits, Net, Policy, ProcFiles, Userns};
 
 /// A path that the guest may use.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,12 +64,14 @@ struct Shrinking {
 /// What is never had.
 fn always(policy: &Policy) -> Vec<String> {
     let mut lost = vec![
-        "namespaces: it sees the processes and the names of files of the sandbox around it, and shares its System V IPC"
+        "namespaces: it sees the processes and the names of files of the sandbox around it, and shares its System V IPC \
+         and message queues"
             .to_owned(),
         "a supervisor: what only the sentry could answer is refused, denials are not told, sockets in granted \
          directories can be connected to"
             .to_owned(),
-        "a private /tmp and /dev/shm: TMPDIR and HOME name a new directory, and /tmp itself is refused".to_owned(),
+        "a hold on modes, owners, times and attributes of files: Landlock knows nothing of them".to_owned(),
+        "a private /tmp, /dev/shm and /dev/pts: TMPDIR and HOME name a new directory, and these are refused".to_owned(),
     ];
     match policy.net {
         Net::None => lost.push("a loopback interface of its own: there are no sockets but local ones".to_owned()),
@@ -106,6 +108,7 @@ impl Shrinking {
             fake_root,
             userns,
             bare_proc,
+            proc,
             tracing_inside: _,
             seccomp: _,
             interpose,
@@ -126,6 +129,7 @@ impl Shrinking {
             (kernel.is_some(), "--uname"),
             (disk.is_some(), "--disk"),
             (*interpose == Interpose::Full, "--interpose full"),
+            (*proc == ProcFiles::Live, "--proc-files live"),
             (audit.is_some(), "--audit"),
             (*trace_denied, "--trace denied"),
         ];
@@ -221,23 +225,20 @@ fn standard(policy: &Policy) -> Vec<Allowed> {
     let system = SYSTEM.iter().filter(|_| policy.system).filter(|path| **path != "/etc").map(|path| (*path).to_owned());
     let settings = system::settings().map(|name| format!("/etc/{name}"));
     let facts = ["/proc", "/sys/devices/system/cpu"].map(str::to_owned);
-    let devices = system::DEVICES.iter().map(|(name, ..)| format!("/dev/{name}")).chain(["/dev/pts".to_owned()]);
+    let devices = system::DEVICES.iter().map(|(name, ..)| format!("/dev/{name}"));
     let readable = system.chain(settings).chain(facts).map(|path| allowed(path, Rights::Read));
     readable.chain(devices.map(|path| allowed(path, Rights::Device))).collect()
 }
 
-/// Whether there is anything at `path` to allow.
-pub fn exists(path: &Path) -> bool {
-    path.exists()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::policy::Grant;
 
     fn facts() -> Facts {
-        Facts { cwd: "/work/dir".into(), home: "/home/me".into(), real_home: "/home/me".into() }
+        Facts { cwd: "/src/dir".into(), home: "/home/me".into(), real_home: "/home/me".into() }
     }
 
     fn policy() -> Policy {
@@ -251,10 +252,10 @@ mod tests {
     #[test]
     fn the_current_directory_is_read_where_it_would_be_copied() {
         let shrunk = shrink(&policy(), &facts()).unwrap();
-        let here = shrunk.allowed.iter().find(|allowed| allowed.path == Path::new("/work/dir")).unwrap();
+        let here = shrunk.allowed.iter().find(|allowed| allowed.path == Path::new("/src/dir")).unwrap();
         assert_eq!(here.rights, Rights::Read);
         assert!(shrunk.lost.iter().any(|lost| lost.contains("--write .")), "{:?}", shrunk.lost);
-        assert_eq!(shrunk.workdir, Some("/work/dir".into()));
+        assert_eq!(shrunk.workdir, Some("/src/dir".into()));
     }
 
     #[test]
@@ -263,9 +264,9 @@ mod tests {
         let asked: [(&str, Ask); 9] = [
             ("--cow /data", |policy| policy.grants.push(grant("/data", Access::Cow))),
             ("--hide /usr/bin", |policy| policy.hide.push("/usr/bin".into())),
-            ("--deny /work/dir/x", |policy| {
-                policy.grants.push(grant("/work/dir", Access::Write));
-                policy.deny.push("/work/dir/x".into());
+            ("--deny /src/dir/x", |policy| {
+                policy.grants.push(grant("/src/dir", Access::Write));
+                policy.deny.push("/src/dir/x".into());
             }),
             ("--read /data/x in a --write", |policy| {
                 policy.grants.extend([grant("/data", Access::Write), grant("/data/x", Access::Read)]);
