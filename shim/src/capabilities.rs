@@ -46,3 +46,9 @@ pub fn keep_for_joining() -> Result<(), Failure> {
 pub fn keep_ptrace() -> Result<(), Failure> {
     drop_to(PTRACE)
 }
+
+/// For the process that mounts: rights over mounts, and, as long as it has yet to join the guest's namespace, what setns(2)
+/// asks for besides.
+pub fn keep_for_mounting(joining: bool) -> Result<(), Failure> {
+    drop_to(if joining { ADMIN | CHROOT } else { ADMIN })
+}

@@ -182,6 +182,35 @@ impl Rules {
         within(&self.system) && !within(&self.granted)
     }
 
+    /// A rule that speaks of a name at, above or beneath `path` and of no other name of the same object: shown at another
+    /// place as well, that object would have a name that the rule does not reach.
+    ///
+    /// What is read-only or writable by its exact name is so by its mount, which comes along, locked.
+    pub fn hinders_mounting(&self, path: &Path) -> Option<String> {
+        let named = |name: &Path| name.starts_with(path) || path.starts_with(name);
+        let made = self.virtual_files.iter().map(|file| &file.path);
+        if let Some(name) = self.protected.iter().chain(made).find(|name| named(name)) {
+            return Some(format!("the protection of {}", name.to_string_lossy()));
+        }
+        // Only a directory above can move what lies on the way.
+        if let Some(name) = self.anchored.iter().find(|name| *name != path && name.starts_with(path)) {
+            return Some(format!("the protection of what is mounted in {}", name.to_string_lossy()));
+        }
+        // Which socket was granted is told by its name.
+        if let Some(socket) = self.sockets.first() {
+            return Some(format!("the grant of the socket {}", socket.to_string_lossy()));
+        }
+        let is_mounted = |rule: &&PathRule| {
+            rule.effect == Some(Effect::Write) || rule.effect == Some(Effect::Read) && rule.pattern.is_exact()
+        };
+        let mut rules = self.paths.iter().filter(|rule| rule.log || !is_mounted(rule));
+        let speaks = |rule: &&PathRule| {
+            let found = self.find(rule, path);
+            found.near.is_some() || found.is_on_the_way || found.next != 0
+        };
+        rules.find(speaks).map(|rule| rule.text.clone())
+    }
+
     fn find(&self, rule: &PathRule, path: &Path) -> Match {
         if rule.reaches(self.is_system(path)) { rule.pattern.find(path) } else { Match::default() }
     }

@@ -73,11 +73,13 @@ pub enum Feature {
     PinnedCpus,
     /// Processes of the sandbox may not trace or read one another (hardened profiles).
     NoTracing,
+    /// `--allow mount`: the sandbox may mount within its view.
+    Mounts,
 }
 
 impl Feature {
     /// Every feature, in the order in which rows are asked.
-    pub const ALL: [Feature; 11] = [
+    pub const ALL: [Feature; 12] = [
         Self::HostNetwork,
         Self::ProtectedNames,
         Self::AnchoredNames,
@@ -89,6 +91,7 @@ impl Feature {
         Self::TracePaths,
         Self::PinnedCpus,
         Self::NoTracing,
+        Self::Mounts,
     ];
 }
 

@@ -7,7 +7,7 @@ use clap::{ArgAction, Args};
 
 use super::bubblewrap::Bubblewrap;
 use crate::policy::limits::LimitChanges;
-use crate::policy::{CowStore, Interpose, Net};
+use crate::policy::{Ability, CowStore, Interpose, Net};
 
 const EXAMPLES: &str = "\
 A path appears under its own name. Rules do not depend on their order: the longest path wins, and
@@ -94,6 +94,9 @@ pub struct Run {
     /// Send every call that takes a path through the sentry, or only those that a rule needs
     #[arg(long, value_enum, value_name = "minimal|full", hide_possible_values = true, help_heading = "Policy")]
     pub interpose: Option<Interpose>,
+    /// Do for it what needs rights: mount, within what it sees
+    #[arg(long, value_enum, value_name = "mount", hide_possible_values = true, help_heading = "Policy")]
+    pub allow: Vec<Ability>,
     /// Go on without protections that this host cannot give
     #[arg(long, help_heading = "Policy")]
     pub allow_degraded: bool,

@@ -58,6 +58,7 @@ fn layer(options: Run, facts: &Facts) -> Result<Layer, Error> {
         limits: options.limits,
         cow_store: options.cow_store,
         interpose: options.interpose,
+        allow: options.allow,
         seccomp: options.seccomp.as_deref().map(here),
         environment: Environment { inherit_all: options.env_all, ..Environment::default() },
         ..Layer::default()

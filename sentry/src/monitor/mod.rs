@@ -28,7 +28,7 @@ use std::time::Instant;
 
 use nix::unistd::{Gid, Uid, getegid, geteuid, getgid, getuid};
 use shim::failure::Failure;
-use shim::plan::{Identity, Plan};
+use shim::plan::{Identity, Mounting, Plan};
 use syscalls::abi::Arch;
 use syscalls::dispatch::Dispatch;
 use syscalls::filter::{compile, compile_list};
@@ -41,7 +41,7 @@ use crate::changes::obeyed::Obeyed;
 use crate::changes::record::{self, Argument, Ending, Record};
 use crate::platform::Platform;
 use crate::policy::view::Facts;
-use crate::policy::{Interpose, Net, Policy, Sink, environment};
+use crate::policy::{Ability, Interpose, Net, Policy, Sink, environment};
 use crate::report::{Cause, ChangedFile, Report};
 use crate::supervise::{Orders, own_calls};
 
@@ -148,6 +148,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         let routes = Routes::new(Arch::native(), policy.surface, &features);
         let home = facts.guest_home().to_owned();
         let variables = variables(policy, &identity, &home)?;
+        let memory = arranged.view.size;
         let plan = Plan {
             identity,
             view: arranged.view,
@@ -156,6 +157,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
             filter: filter(policy, &features, &routes),
             profiles: policy.seccomp.iter().map(|path| profile::load(path)).collect::<Result<_, _>>()?,
             supervisor_filter: supervisor_filter(&features),
+            mounting: policy.allow.contains(&Ability::Mount).then(|| mounting(memory)),
             limits: std::mem::take(&mut decided.resources),
             cpus: decided.cpus.take(),
             stdio: standard.stdio,
@@ -284,6 +286,7 @@ fn features(
     add(policy.trace_denied, Feature::TracePaths);
     add(pinned, Feature::PinnedCpus);
     add(!policy.tracing_inside, Feature::NoTracing);
+    add(policy.allow.contains(&Ability::Mount), Feature::Mounts);
     features
 }
 
@@ -323,6 +326,14 @@ fn supervisor_filter(features: &[Feature]) -> Vec<syscalls::filter::Instruction>
         calls.extend(own_calls::FOR_SOCKETS);
     }
     compile_list(Arch::native(), &calls, Verdict::Kill)
+}
+
+/// What the process that mounts for the guest works with; `bytes` are what private directories may hold, too.
+fn mounting(bytes: u64) -> Mounting {
+    /// More than any program makes, and a tenth of what the kernel allows (`fs.mount-max`).
+    const COUNT: u64 = 10_000;
+    let filter = compile_list(Arch::native(), shim::mounter::OWN_CALLS, Verdict::Kill);
+    Mounting { filter, bytes, count: COUNT }
 }
 
 fn variables(policy: &Policy, identity: &Identity, home: &Path) -> Result<Vec<CString>, Failure> {

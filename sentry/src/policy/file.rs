@@ -19,7 +19,7 @@ use super::limits::LimitChanges;
 use super::path::{self, shown};
 use super::rule::{Contents, Kind, MadeFile};
 use super::view::Facts;
-use super::{Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, Scratch, profile};
+use super::{Ability, Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, Scratch, profile};
 
 /// More than any policy that a person can read.
 const LARGEST: u64 = 1 << 20;
@@ -97,6 +97,7 @@ struct Process {
     tracing_inside: Option<bool>,
     seccomp: Option<String>,
     interpose: Option<Interpose>,
+    allow: Vec<Ability>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -246,6 +247,7 @@ impl<'a> Reader<'a> {
             tracing_inside: process.tracing_inside,
             seccomp: place(&process.seccomp)?,
             interpose: process.interpose,
+            allow: process.allow,
             protect: files.protect.map(protected).transpose()?,
             ..layer
         })

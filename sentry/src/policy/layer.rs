@@ -14,7 +14,7 @@ use syscalls::table::Surface;
 use super::limits::LimitChanges;
 use super::path::{absolute, check_bytes, shown};
 use super::rule::{Kind, MadeFile, PatternRule, Subject, escaped, subject};
-use super::{Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, Scratch};
+use super::{Ability, Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, Scratch};
 
 /// Changes to a policy; what is `None` or empty stays as it was.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,6 +41,7 @@ pub struct Layer {
     pub tracing_inside: Option<bool>,
     pub seccomp: Option<PathBuf>,
     pub interpose: Option<Interpose>,
+    pub allow: Vec<Ability>,
 }
 
 impl Layer {
@@ -53,6 +54,7 @@ impl Layer {
         policy.deny.extend(self.deny);
         policy.made.extend(self.made);
         policy.patterns.extend(self.patterns);
+        policy.allow.extend(self.allow);
         lay_environment(self.environment, &mut policy.environment);
         self.limits.lay_over(&mut policy.limits);
 

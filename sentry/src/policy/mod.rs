@@ -77,6 +77,14 @@ pub enum Interpose {
     Full,
 }
 
+/// What the sandbox may do that needs somebody with rights to do it for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ability {
+    /// To mount within its view.
+    Mount,
+}
+
 /// Where changed files of copy-on-write directories are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -177,6 +185,8 @@ pub struct Policy {
     pub seccomp: Option<PathBuf>,
     /// Which calls that take a path go through the sentry.
     pub interpose: Interpose,
+    /// What is done for the sandbox.
+    pub allow: Vec<Ability>,
     /// Where every decision about a path is logged.
     pub audit: Option<PathBuf>,
     /// Go on when the host cannot give a protection, after saying what is lost.
@@ -233,6 +243,7 @@ impl Policy {
             tracing_inside: true,
             seccomp: None,
             interpose: Interpose::Minimal,
+            allow: Vec::new(),
             audit: None,
             allow_degraded: false,
             trace_denied: false,

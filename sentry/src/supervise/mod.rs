@@ -24,6 +24,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use shim::failure::{Failure, Step};
 use shim::message::{ToMonitor, send};
+use shim::mounter;
 use shim::plan::Plan;
 use shim::start::Seat;
 use syscalls::dispatch::Dispatch;
@@ -53,6 +54,8 @@ pub struct Shared<P> {
     pub denials: Denials,
     /// Decisions on their way to the monitor.
     pub audit: Audit,
+    /// Who mounts for the guest.
+    pub mounter: Option<mounter::Orders>,
 }
 
 impl<P> Shared<P> {
@@ -84,8 +87,8 @@ pub struct Orders {
 pub fn run<P: Platform>(plan: &Plan, seat: Seat, orders: Orders) -> i32 {
     // A bug of ours ends the sandbox; pid 1 of a namespace would shrug off the SIGABRT of an ordinary panic.
     std::panic::set_hook(Box::new(|_| sys_exit(125)));
-    let Seat { listener, proc, monitor, init } = seat;
-    match supervise::<P>(plan, listener, proc, monitor.as_fd(), init, orders) {
+    let Seat { listener, proc, monitor, init, mounter } = seat;
+    match supervise::<P>(plan, listener, proc, monitor.as_fd(), init, mounter, orders) {
         Ok(()) => 0,
         Err(failure) => {
             let _ = send(monitor.as_fd(), &ToMonitor::Failed(failure), None);
@@ -100,6 +103,7 @@ fn supervise<P: Platform>(
     proc: OwnedFd,
     monitor: BorrowedFd,
     init_pid: Pid,
+    mounter: Option<mounter::Started>,
     orders: Orders,
 ) -> Result<(), Failure> {
     crate::raw::scrub_environment();
@@ -111,10 +115,13 @@ fn supervise<P: Platform>(
     }
     drop(null);
     let made = orders.rules.virtual_files.iter().map(|file| file.contents.as_raw_fd());
-    let keep: Vec<RawFd> = made.chain([channel.as_raw_fd(), proc.as_raw_fd(), monitor.as_raw_fd()]).collect();
+    let mounting = mounter.iter().map(|mounter| mounter.channel.as_raw_fd());
+    let keep = made.chain(mounting).chain([channel.as_raw_fd(), proc.as_raw_fd(), monitor.as_raw_fd()]);
+    let keep: Vec<RawFd> = keep.collect();
     keep_only(&keep);
 
-    let Some(listener) = join_and_receive(&channel)? else {
+    let mounter_pid = mounter.as_ref().map(|mounter| mounter.pid);
+    let Some((listener, mounter)) = join_and_receive(&channel, mounter)? else {
         // Init failed before there was a guest, and has told the monitor why.
         let _ = waitpid(init_pid, None);
         return Ok(());
@@ -133,7 +140,7 @@ fn supervise<P: Platform>(
     shim::sys::load_filter(&plan.supervisor_filter, 0).step(|| "confine the supervisor by its own filter")?;
 
     let own_proc = proc.try_clone().map_err(|_| Failure::new("hold the private /proc", Errno::last()))?;
-    let mut watch = Watch::new(own_proc, orders.watched);
+    let mut watch = Watch::new(own_proc, orders.watched, mounter_pid);
     let shared = Arc::new(Shared {
         platform,
         dispatch: orders.dispatch,
@@ -143,6 +150,7 @@ fn supervise<P: Platform>(
         descriptors,
         denials,
         audit,
+        mounter,
     });
     pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;
 
@@ -205,10 +213,14 @@ fn keep_only(keep: &[RawFd]) {
 ///
 /// Not the guest's user namespace as well: the threads of the supervisor would count against the guest's limit on
 /// processes ([`owners`](syscalls::owners) tells what has to be translated instead).
-fn join_and_receive(channel: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
+fn join_and_receive(
+    channel: &OwnedFd,
+    mounter: Option<mounter::Started>,
+) -> Result<Option<(OwnedFd, Option<mounter::Orders>)>, Failure> {
     let Some(mounts) = receive(channel, *b"M", || "receive the guest's mounts")? else { return Ok(None) };
     shim::sys::join(mounts.as_fd()).step(|| "join the guest's mount namespace")?;
-    receive(channel, *b"L", || "receive the guest's listener")
+    let mounter = mounter.map(|started| mounter::Orders::begin(started.channel, mounts.as_fd())).transpose()?;
+    Ok(receive(channel, *b"L", || "receive the guest's listener")?.map(|listener| (listener, mounter)))
 }
 
 /// The descriptor of the next message, which must bear this name. `None`: nobody is left to send one.

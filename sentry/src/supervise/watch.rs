@@ -12,6 +12,7 @@ use nix::dir::Dir;
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use shim::message::{ToMonitor, send};
 use shim::sys;
@@ -67,6 +68,8 @@ fn parse_stat(stat: &str, page: u64) -> Option<Sum> {
 pub struct Watch {
     proc: OwnedFd,
     watched: Watched,
+    /// The process that mounts, which is no process of the guest's.
+    mounter: Option<String>,
     ticks_per_second: u64,
     page: u64,
     peak: Sum,
@@ -74,8 +77,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches the processes shown by `proc`, but for pid 1, which is the supervisor itself, and init, its child.
-    pub fn new(proc: OwnedFd, watched: Watched) -> Self {
+    /// Watches the processes shown by `proc`, but for pid 1, which is the supervisor itself, and its children: init and
+    /// `mounter`.
+    pub fn new(proc: OwnedFd, watched: Watched, mounter: Option<Pid>) -> Self {
         let configured = |name, default| match nix::unistd::sysconf(name) {
             Ok(Some(value)) => u64::try_from(value).unwrap_or(default),
             _ => default,
@@ -83,6 +87,7 @@ impl Watch {
         Self {
             proc,
             watched,
+            mounter: mounter.map(|pid| pid.to_string()),
             ticks_per_second: configured(nix::unistd::SysconfVar::CLK_TCK, 100).max(1),
             page: configured(nix::unistd::SysconfVar::PAGE_SIZE, 4096),
             peak: Sum::default(),
@@ -103,7 +108,8 @@ impl Watch {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let Ok(mut directory) = Dir::openat(&self.proc, ".", flags, Mode::empty()) else { return Vec::new() };
         let names = directory.iter().flatten().filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
-        names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()) && name != "1").collect()
+        let is_process = |name: &String| name.bytes().all(|byte| byte.is_ascii_digit());
+        names.filter(|name| is_process(name) && name != "1" && Some(name) != self.mounter.as_ref()).collect()
     }
 
     /// Looks once; tells the monitor of limits that were reached.
