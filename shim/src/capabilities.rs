@@ -1,13 +1,16 @@
 //! Capabilities: none for the guest, one for the supervisor. See capabilities(7).
 
+use nix::errno::Errno;
 use nix::libc;
 
 use crate::failure::{Failure, Step};
 use crate::sys::{self, Capabilities};
 
+const OVERRIDE: u64 = 1 << 1;
 const CHROOT: u64 = 1 << 18;
 const PTRACE: u64 = 1 << 19;
 const ADMIN: u64 = 1 << 21;
+const MOUNTING: Capabilities = Capabilities { effective: ADMIN, permitted: ADMIN | OVERRIDE, inheritable: 0 };
 
 /// Gives up `no_new_privs`, the bounding set, ambient capabilities and every set but `keep`, then looks again.
 fn drop_to(keep: u64) -> Result<(), Failure> {
@@ -47,8 +50,21 @@ pub fn keep_ptrace() -> Result<(), Failure> {
     drop_to(PTRACE)
 }
 
-/// For the process that mounts: rights over mounts, and, as long as it has yet to join the guest's namespace, what setns(2)
-/// asks for besides.
-pub fn keep_for_mounting(joining: bool) -> Result<(), Failure> {
-    drop_to(if joining { ADMIN | CHROOT } else { ADMIN })
+/// For the process that mounts, until it has joined the guest's mount namespace, which asks for more (setns(2)).
+pub fn keep_for_joining_to_mount() -> Result<(), Failure> {
+    drop_to(ADMIN | CHROOT | OVERRIDE)
+}
+
+/// For the process that mounts: rights over mounts in force, and [`with_override`] in reserve.
+pub fn keep_for_mounting() -> Result<(), Failure> {
+    drop_to(ADMIN | OVERRIDE)?;
+    sys::set_capabilities(MOUNTING).step(|| "lower capabilities")
+}
+
+/// Runs `act` with `CAP_DAC_OVERRIDE` as well.
+pub fn with_override<T>(act: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    sys::set_capabilities(Capabilities { effective: ADMIN | OVERRIDE, ..MOUNTING })?;
+    let result = act();
+    sys::set_capabilities(MOUNTING)?;
+    result
 }

@@ -10,6 +10,7 @@ mod denials;
 pub mod own_calls;
 mod pace;
 mod pool;
+mod view_mounts;
 pub mod watch;
 
 use std::io::IoSliceMut;
@@ -34,6 +35,7 @@ use syscalls::rules::Rules;
 use crate::platform::Platform;
 use audit::Audit;
 use denials::{Denials, Told};
+use view_mounts::ViewMounts;
 use watch::{Watch, Watched};
 
 /// What all threads share.
@@ -154,20 +156,21 @@ fn supervise<P: Platform>(
     });
     pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;
 
-    // Nobody in the sandbox can mount or unmount; a program outside that replaces a file takes what is mounted on it away.
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-    let mounts = shim::sys::open_at(Some(shared.proc.as_fd()), c"self/mountinfo", flags, 0, 0)
+    let mut mounts = shim::sys::open_at(Some(shared.proc.as_fd()), c"self/mountinfo", flags, 0, 0)
+        .and_then(|table| ViewMounts::new(table, shared.mounter.is_some()))
         .step(|| "watch the view's mounts")?;
     let mut told = Told::default();
     let interval = orders.watched.interval();
-    let timeout = interval.map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
     loop {
+        let soonest = interval.into_iter().chain(mounts.due()).min();
+        let timeout = soonest.map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
         let mut waiting = [
             PollFd::new(init.as_fd(), PollFlags::POLLIN),
             PollFd::new(monitor, PollFlags::empty()),
             PollFd::new(shared.denials.bell(), PollFlags::POLLIN),
             PollFd::new(shared.audit.bell(), PollFlags::POLLIN),
-            PollFd::new(mounts.as_fd(), PollFlags::POLLPRI),
+            PollFd::new(mounts.table(), PollFlags::POLLPRI),
         ];
         match poll(&mut waiting, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
@@ -176,12 +179,16 @@ fn supervise<P: Platform>(
         if waiting[1].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)) {
             sys_exit(125); // the monitor is gone
         }
+        let has_ended = waiting[0].any() == Some(true);
+        if waiting[4].revents().is_some_and(|events| events.contains(PollFlags::POLLPRI)) {
+            mounts.note();
+        }
         told.drain(&shared.denials, monitor);
         shared.audit.drain(monitor);
-        if waiting[4].revents().is_some_and(|events| events.contains(PollFlags::POLLPRI)) {
+        if mounts.is_one_missing() {
             let _ = send(monitor, &ToMonitor::Lost(REPLACED.to_owned()), None);
         }
-        if waiting[0].any() == Some(true) {
+        if has_ended {
             let _ = waitpid(init_pid, None);
             told.finish(&shared.denials, monitor);
             shared.audit.finish(monitor);

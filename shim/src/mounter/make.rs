@@ -9,6 +9,7 @@ use syscalls::mount::order::{Kind, Order, PERCENT, RESIZE, WRITABLE};
 
 use super::memory::SMALLEST;
 use super::serve::Server;
+use crate::capabilities::with_override;
 use crate::sys::{self, MountAttributes};
 
 impl Server {
@@ -106,9 +107,13 @@ impl Server {
             sys::fs_set(context.as_fd(), c"userxattr", None)?;
             sys::fs_mount(context.as_fd(), attributes(order) | sys::NO_DEV)
         };
-        let mount = by_descriptor().or_else(|errno| match errno {
-            Errno::EINVAL => self.among_descriptors(by_name),
-            errno => Err(errno),
+        // An overlay acts on its layers with the rights of who mounted it, and makes a directory without any permission to
+        // work in.
+        let mount = with_override(|| {
+            by_descriptor().or_else(|errno| match errno {
+                Errno::EINVAL => self.among_descriptors(by_name),
+                errno => Err(errno),
+            })
         })?;
         sys::attach(mount.as_fd(), target)
     }

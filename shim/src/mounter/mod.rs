@@ -27,13 +27,13 @@ use crate::{capabilities, sys};
 /// The calls that it needs; its filter kills it for any other.
 pub const OWN_CALLS: &[&str] = &[
     "brk",
-    "capget",
     "capset",
     "chdir",
     "clock_nanosleep",
     "close",
     "exit_group",
     "fchdir",
+    "fcntl",
     "fsconfig",
     "fsmount",
     "fsopen",
@@ -95,11 +95,11 @@ fn run(mounting: &Mounting, channel: &OwnedFd, proc: &OwnedFd) -> i32 {
         next = fd + 1;
     }
     sys::close_range(next, u32::MAX);
-    let ready = capabilities::keep_for_mounting(true)
+    let ready = capabilities::keep_for_joining_to_mount()
         .and_then(|()| sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).step(|| "protect the process that mounts"))
         .and_then(|_| serve::Server::join(mounting, channel, proc))
         .and_then(|server| {
-            capabilities::keep_for_mounting(false)?;
+            capabilities::keep_for_mounting()?;
             sys::load_filter(&mounting.filter, 0).step(|| "confine the process that mounts")?;
             Ok(server)
         });
