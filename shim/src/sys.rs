@@ -190,9 +190,25 @@ pub fn fs_pick(place: BorrowedFd) -> Sys<OwnedFd> {
     const CLOEXEC: libc::c_uint = 1;
     const EMPTY_PATH: libc::c_uint = 8;
     // SAFETY: the path is static and empty.
-    descriptor(unsafe {
-        libc::syscall(libc::SYS_fspick, place.as_raw_fd(), c"".as_ptr(), CLOEXEC | EMPTY_PATH)
-    })
+    descriptor(unsafe { libc::syscall(libc::SYS_fspick, place.as_raw_fd(), c"".as_ptr(), CLOEXEC | EMPTY_PATH) })
+}
+
+/// The identifier of the mount that an object lies on, as `mountinfo` has it: statx(2).
+pub fn mount_id(object: BorrowedFd) -> Sys<u64> {
+    // SAFETY: all zero bytes are a valid statx structure.
+    let mut found: libc::statx = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: the path is NUL-terminated and empty, and the kernel fills the structure.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_statx,
+            object.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            libc::STATX_MNT_ID,
+            &raw mut found,
+        )
+    })?;
+    if found.stx_mask & libc::STATX_MNT_ID == 0 { Err(Errno::ENOSYS) } else { Ok(found.stx_mnt_id) }
 }
 
 /// umount2(2).

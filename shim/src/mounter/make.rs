@@ -31,10 +31,22 @@ impl Server {
             }
             (Kind::Processes, [target]) => {
                 let processes = self.processes.as_ref().ok_or(Errno::EPERM)?;
-                show(processes.as_fd(), target.as_fd(), true, sys::NO_DEV | sys::NO_SUID | sys::NO_EXEC)
+                let copy = show(processes.as_fd(), target.as_fd(), true, sys::NO_DEV | sys::NO_SUID | sys::NO_EXEC)?;
+                self.note_copy(copy.as_fd())
             }
-            (Kind::Bind, [source, target]) => show(source.as_fd(), target.as_fd(), false, attributes(order)),
-            (Kind::BindAll, [source, target]) => show(source.as_fd(), target.as_fd(), true, attributes(order)),
+            (Kind::Bind, [source, target]) => {
+                match show(source.as_fd(), target.as_fd(), false, attributes(order)) {
+                    // Something beneath is locked to it: it comes along, or what it covers would come to light.
+                    Err(Errno::EINVAL) => {
+                        let copy = show(source.as_fd(), target.as_fd(), true, attributes(order))?;
+                        self.note_copy(copy.as_fd())
+                    }
+                    other => other.map(drop),
+                }
+            }
+            (Kind::BindAll, [source, target]) => {
+                show(source.as_fd(), target.as_fd(), true, attributes(order)).map(drop)
+            }
             (Kind::Overlay, [target, layers @ ..]) => self.overlay(order, text, target.as_fd(), layers),
             _ => Err(Errno::EINVAL),
         }
@@ -176,9 +188,10 @@ fn named(kind: &CStr, source: &[u8]) -> Result<OwnedFd, Errno> {
     Ok(context)
 }
 
-/// Attaches a copy of `source` at `target`. It keeps the restrictions of its source, and gets these.
-fn show(source: BorrowedFd, target: BorrowedFd, recursive: bool, set: u64) -> Result<(), Errno> {
+/// Attaches a copy of `source` at `target`, and returns it. It keeps the restrictions of its source, and gets these.
+fn show(source: BorrowedFd, target: BorrowedFd, recursive: bool, set: u64) -> Result<OwnedFd, Errno> {
     let copy = sys::clone_tree(Some(source), c"", recursive)?;
     sys::set_mount_attributes(copy.as_fd(), recursive, &MountAttributes { set, ..Default::default() })?;
-    sys::attach(copy.as_fd(), target)
+    sys::attach(copy.as_fd(), target)?;
+    Ok(copy)
 }

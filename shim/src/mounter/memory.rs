@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::stat::fstat;
 
+use super::table::Mount;
 use crate::sys;
 
 /// The smallest that is worth mounting.
@@ -88,13 +89,13 @@ impl Memory {
     }
 
     /// A mount of it was unmounted while nobody used it; these are the devices of all mounts that are left.
-    pub(super) fn unmounted(&mut self, device: u64, left: &[u64]) {
-        self.own.retain(|own| own.device != device || own.detached || left.contains(&device));
+    pub(super) fn unmounted(&mut self, device: u64, left: &[Mount]) {
+        self.own.retain(|own| own.device != device || own.detached || left.iter().any(|mount| mount.device == device));
     }
 
     /// Mounts were detached; these are the devices of all mounts before and after.
-    pub(super) fn detached(&mut self, before: &[u64], after: &[u64]) {
-        let count = |mounts: &[u64], device| mounts.iter().filter(|mount| **mount == device).count();
+    pub(super) fn detached(&mut self, before: &[Mount], after: &[Mount]) {
+        let count = |mounts: &[Mount], device| mounts.iter().filter(|mount| mount.device == device).count();
         for own in &mut self.own {
             own.detached |= count(after, own.device) < count(before, own.device);
         }
@@ -124,17 +125,21 @@ mod tests {
         assert_eq!(greedy.take(7, Some(1)), Err(Errno::ENOSPC));
     }
 
+    fn mounts(devices: &[u64]) -> Vec<Mount> {
+        devices.iter().map(|device| Mount { device: *device, ..Mount::default() }).collect()
+    }
+
     #[test]
     fn what_may_be_in_use_stays_on_the_account() {
         let mut memory = Memory::new(GIB);
         memory.take(5, Some(1 << 20)).unwrap();
-        memory.unmounted(5, &[1, 5]);
+        memory.unmounted(5, &mounts(&[1, 5]));
         assert_eq!(memory.size_of(5), Some(1 << 20), "mounted elsewhere");
-        memory.detached(&[1, 5, 5], &[1, 5]);
-        memory.unmounted(5, &[1]);
+        memory.detached(&mounts(&[1, 5, 5]), &mounts(&[1, 5]));
+        memory.unmounted(5, &mounts(&[1]));
         assert_eq!(memory.size_of(5), Some(1 << 20), "perhaps in use");
         assert_eq!(memory.take(5, Some(1 << 21)), Ok(1 << 21), "its number was free");
-        memory.unmounted(5, &[1]);
+        memory.unmounted(5, &mounts(&[1]));
         assert!(memory.is_empty());
     }
 }

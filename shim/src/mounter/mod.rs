@@ -9,6 +9,7 @@
 mod make;
 mod memory;
 mod serve;
+mod table;
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -56,6 +57,7 @@ pub const OWN_CALLS: &[&str] = &[
     "restart_syscall",
     "rt_sigreturn",
     "sendmsg",
+    "statx",
     "umount2",
     "write",
 ];

@@ -1,5 +1,6 @@
 //! Takes orders, one after the other.
 
+use std::ffi::{CStr, CString};
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -11,6 +12,7 @@ use nix::unistd::{chdir, fchdir, write};
 use syscalls::mount::order::{Kind, LONGEST, MOST_FILES, Order};
 
 use super::memory::Memory;
+use super::table::{self, Copy, Mount};
 use crate::failure::{Failure, Step};
 use crate::plan::Mounting;
 use crate::sys;
@@ -27,6 +29,7 @@ pub(super) struct Server {
     /// The view's `/proc`, if it has one.
     pub(super) processes: Option<OwnedFd>,
     pub(super) memory: Memory,
+    copies: Vec<Copy>,
     /// Mounts that there may be beside those of the view.
     most: u64,
     /// Mounts of the view.
@@ -58,6 +61,7 @@ impl Server {
             descriptors,
             processes,
             memory: Memory::new(mounting.bytes),
+            copies: Vec::new(),
             most: mounting.count,
             view: 0,
             count: 0,
@@ -114,7 +118,7 @@ impl Server {
     }
 
     fn unmount(&mut self, order: &Order, text: &[u8]) -> Result<(), Errno> {
-        let path = std::ffi::CString::new(text).map_err(|_| Errno::EINVAL)?;
+        let path = CString::new(text).map_err(|_| Errno::EINVAL)?;
         // An unmount of the root would be a change of its file system.
         if !text.starts_with(b"/") || text.iter().all(|byte| *byte == b'/') {
             return Err(Errno::EINVAL);
@@ -123,7 +127,10 @@ impl Server {
         let device = self.memory.device_at(&path);
         let lazily = flags & libc::MNT_DETACH != 0;
         let before = if lazily && !self.memory.is_empty() { self.mounts()? } else { Vec::new() };
-        sys::unmount(&path, flags)?;
+        match sys::unmount(&path, flags) {
+            Err(Errno::EBUSY) if self.take_copy(&path).is_some() => sys::unmount(&path, flags | libc::MNT_DETACH)?,
+            other => other?,
+        }
         self.count = self.count.saturating_sub(1);
         if lazily && !self.memory.is_empty() {
             self.memory.detached(&before, &self.mounts()?);
@@ -133,25 +140,30 @@ impl Server {
         Ok(())
     }
 
+    /// The copy at this place, if nothing was mounted in it since it was made.
+    fn take_copy(&mut self, path: &CStr) -> Option<Copy> {
+        let place = sys::open_at(None, path, libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC, 0, 0).ok()?;
+        let copy = Copy::at(place.as_fd(), &self.mounts().ok()?)?;
+        let index = self.copies.iter().position(|known| *known == copy)?;
+        Some(self.copies.swap_remove(index))
+    }
+
     fn propagate(&mut self, order: &Order, target: BorrowedFd) -> Result<(), Errno> {
         let attributes = sys::MountAttributes { propagation: u64::from(order.propagation), ..Default::default() };
         self.uncounted = RECOUNT;
         sys::set_mount_attributes(target, order.flags & syscalls::mount::order::RECURSIVE != 0, &attributes)
     }
 
-    /// The device numbers of all mounts, from `mountinfo`.
-    pub(super) fn mounts(&self) -> Result<Vec<u64>, Errno> {
-        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-        let file = sys::open_at(Some(self.proc.as_fd()), c"self/mountinfo", flags, 0, 0)?;
-        let mut text = Vec::new();
-        let mut chunk = vec![0; 64 * 1024];
-        loop {
-            match nix::unistd::read(&file, &mut chunk)? {
-                0 => break,
-                length => text.extend_from_slice(&chunk[..length]),
-            }
-        }
-        Ok(text.split(|byte| *byte == b'\n').filter_map(device).collect())
+    /// All mounts.
+    pub(super) fn mounts(&self) -> Result<Vec<Mount>, Errno> {
+        table::read(&self.proc)
+    }
+
+    /// Notes a copy that was made whole, by its top.
+    pub(super) fn note_copy(&mut self, top: BorrowedFd) -> Result<(), Errno> {
+        let copy = Copy::at(top, &self.mounts()?);
+        self.copies.extend(copy);
+        Ok(())
     }
 
     /// Runs `act` with this process's descriptors as its working directory, where the name `7` is what descriptor 7 is.
@@ -161,13 +173,6 @@ impl Server {
         chdir(c"/")?;
         result
     }
-}
-
-/// The device number of one line of `mountinfo`, see proc_pid_mountinfo(5).
-fn device(line: &[u8]) -> Option<u64> {
-    let field = line.split(|byte| *byte == b' ').nth(2)?;
-    let (major, minor) = std::str::from_utf8(field).ok()?.split_once(':')?;
-    Some(libc::makedev(major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// One message and its descriptors. Empty: nobody is left to send one.
@@ -192,17 +197,4 @@ pub(super) fn answer(channel: BorrowedFd, result: Result<(), Errno>) {
     let errno = result.map_or_else(|errno| errno as i32, |()| 0);
     // It is gone, and we are next.
     let _ = write(channel, &errno.to_ne_bytes());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn devices_are_read_from_the_mount_table() {
-        let line = b"36 35 0:44 /mnt1 /mnt/x\\040y rw,noatime - tmpfs none rw";
-        assert_eq!(device(line), Some(libc::makedev(0, 44)));
-        assert_eq!(device(b"36 35"), None);
-        assert_eq!(device(b""), None);
-    }
 }

@@ -162,12 +162,76 @@ fn unescape(text: &[u8]) -> Vec<u8> {
 /// Whether the kernels of this world know a file system of that name; what they do not know is `ENODEV`.
 pub(super) fn is_known(kind: &[u8]) -> bool {
     const KNOWN: &[&str] = &[
-        "9p", "adfs", "affs", "afs", "autofs", "bdev", "bfs", "binder", "binfmt_misc", "bpf", "btrfs", "ceph", "cgroup",
-        "cgroup2", "cifs", "coda", "configfs", "cramfs", "debugfs", "devtmpfs", "ecryptfs", "efivarfs", "erofs", "exfat",
-        "ext2", "ext3", "ext4", "f2fs", "fuse", "fuseblk", "fusectl", "gfs2", "hfs", "hfsplus", "hugetlbfs", "iso9660",
-        "jffs2", "jfs", "minix", "msdos", "nfs", "nfs4", "nfsd", "nilfs2", "ntfs", "ntfs3", "ocfs2", "omfs", "orangefs",
-        "pstore", "qnx4", "qnx6", "reiserfs", "resctrl", "romfs", "rpc_pipefs", "securityfs", "selinuxfs", "smb3",
-        "squashfs", "sysv", "tracefs", "ubifs", "udf", "ufs", "vfat", "virtiofs", "xenfs", "xfs", "zonefs",
+        "9p",
+        "adfs",
+        "affs",
+        "afs",
+        "autofs",
+        "bdev",
+        "bfs",
+        "binder",
+        "binfmt_misc",
+        "bpf",
+        "btrfs",
+        "ceph",
+        "cgroup",
+        "cgroup2",
+        "cifs",
+        "coda",
+        "configfs",
+        "cramfs",
+        "debugfs",
+        "devtmpfs",
+        "ecryptfs",
+        "efivarfs",
+        "erofs",
+        "exfat",
+        "ext2",
+        "ext3",
+        "ext4",
+        "f2fs",
+        "fuse",
+        "fuseblk",
+        "fusectl",
+        "gfs2",
+        "hfs",
+        "hfsplus",
+        "hugetlbfs",
+        "iso9660",
+        "jffs2",
+        "jfs",
+        "minix",
+        "msdos",
+        "nfs",
+        "nfs4",
+        "nfsd",
+        "nilfs2",
+        "ntfs",
+        "ntfs3",
+        "ocfs2",
+        "omfs",
+        "orangefs",
+        "pstore",
+        "qnx4",
+        "qnx6",
+        "reiserfs",
+        "resctrl",
+        "romfs",
+        "rpc_pipefs",
+        "securityfs",
+        "selinuxfs",
+        "smb3",
+        "squashfs",
+        "sysv",
+        "tracefs",
+        "ubifs",
+        "udf",
+        "ufs",
+        "vfat",
+        "virtiofs",
+        "xenfs",
+        "xfs",
+        "zonefs",
     ];
     OsStr::from_bytes(kind).to_str().is_some_and(|kind| {
         // `fuse.sshfs` is a fuse.
@@ -196,7 +260,9 @@ mod tests {
         let percent = parsed("size=50%").unwrap();
         assert_eq!((percent.size, percent.flags), (50, PERCENT));
         assert!(parsed("uid=1000,gid=100,huge=never,inode64,").is_ok());
-        for wrong in ["size=", "size", "size=1x", "size=99999999999t", "mode=9", "uid=0", "gid=7", "sise=1", "mode=7,=,"] {
+        for wrong in
+            ["size=", "size", "size=1x", "size=99999999999t", "mode=9", "uid=0", "gid=7", "sise=1", "mode=7,=,"]
+        {
             assert_eq!(parsed(wrong), Err(Errno::EINVAL), "{wrong}");
         }
     }

@@ -99,8 +99,7 @@ pub(super) fn umount2(guest: &dyn Guest, target: PathPtr, flags: Flags) -> Answe
     let asked = asked.ok_or(Errno::EINVAL)?;
     let target = guest.read_path(target)?;
     let mounter = guest.mounter().ok_or(Errno::EPERM)?;
-    let follow =
-        if asked.contains(MntFlags::UMOUNT_NOFOLLOW) { OFlag::O_NOFOLLOW } else { OFlag::empty() };
+    let follow = if asked.contains(MntFlags::UMOUNT_NOFOLLOW) { OFlag::O_NOFOLLOW } else { OFlag::empty() };
     let _stay = names_stay();
     let path = {
         let place = look(guest, target.as_bytes(), follow)?;
@@ -259,7 +258,7 @@ fn system(guest: &dyn Guest, mounter: &dyn Mounter, wanted: &Wanted, place: &Own
         guest.record(Denial { call: "mount", what: format!("sysfs on {target}"), remedy });
         return Err(Errno::EPERM);
     };
-    let order = Order { set: READ_ONLY | NO_EXEC, ..Order::new(Kind::BindAll) };
+    let order = Order { set: READ_ONLY | NO_EXEC, ..Order::new(Kind::Bind) };
     mounter.ask(&order, b"", &[sys.as_fd(), place.as_fd()])
 }
 
