@@ -13,8 +13,8 @@ use crate::sys;
 /// One line of `mountinfo`, see proc_pid_mountinfo(5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Mount {
-    id: u64,
-    parent: u64,
+    pub(super) id: u64,
+    pub(super) parent: u64,
     pub(super) device: u64,
 }
 

@@ -13,6 +13,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, ResolveFlag};
 use nix::mount::{MntFlags, MsFlags};
+use nix::sys::stat::fstat;
 use nix::sys::statfs::fstatfs;
 
 use super::order::{Kind, Mounter, Order, RECURSIVE, RESIZE, WRITABLE};
@@ -179,6 +180,18 @@ fn find_source(guest: &dyn Guest, path: &[u8], onto: &CStr) -> Result<OwnedFd, E
     Ok(source)
 }
 
+fn is_directory(object: &OwnedFd) -> Result<bool, Errno> {
+    Ok(fstat(object)?.st_mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
+/// A whole file system goes where a directory is.
+fn attach(mounter: &dyn Mounter, order: &Order, source: &[u8], place: &OwnedFd) -> Result<(), Errno> {
+    if !is_directory(place)? {
+        return Err(Errno::ENOTDIR);
+    }
+    mounter.ask(order, source, &[place.as_fd()])
+}
+
 fn show_again(
     guest: &dyn Guest,
     mounter: &dyn Mounter,
@@ -190,6 +203,9 @@ fn show_again(
         return Err(Errno::EINVAL);
     }
     let source = find_source(guest, wanted.source.as_bytes(), &wanted.target)?;
+    if kind != Kind::Move && is_directory(&source)? != is_directory(place)? {
+        return Err(Errno::ENOTDIR);
+    }
     mounter.ask(&Order::new(kind), b"", &[source.as_fd(), place.as_fd()])
 }
 
@@ -221,16 +237,16 @@ fn new(guest: &dyn Guest, mounter: &dyn Mounter, wanted: &Wanted, place: &OwnedF
                 b"tmpfs" => options::memory(&mut order, &wanted.data, guest.owner())?,
                 _ => drop(options::memory(&mut order, &wanted.data, guest.owner())),
             }
-            mounter.ask(&order, source, &[place.as_fd()])
+            attach(mounter, &order, source, place)
         }
         b"devpts" => {
             options::terminals(&wanted.data, guest.owner())?;
             // Nobody can make a device there, and with nodev the terminals would be none.
             let order = whole(Kind::Terminals);
-            mounter.ask(&Order { set: order.set & !NO_DEV, ..order }, source, &[place.as_fd()])
+            attach(mounter, &Order { set: order.set & !NO_DEV, ..order }, source, place)
         }
-        b"mqueue" => mounter.ask(&whole(Kind::Queues), source, &[place.as_fd()]),
-        b"proc" => mounter.ask(&whole(Kind::Processes), b"", &[place.as_fd()]),
+        b"mqueue" => attach(mounter, &whole(Kind::Queues), source, place),
+        b"proc" => attach(mounter, &whole(Kind::Processes), b"", place),
         b"sysfs" => system(guest, mounter, wanted, place),
         b"overlay" => overlay(guest, mounter, &whole(Kind::Overlay), source, wanted, place),
         _ if !options::is_known(kind) => Err(Errno::ENODEV),
@@ -273,11 +289,13 @@ fn overlay(
     let layers = options::layers(&wanted.data)?;
     let find = |path: &[u8]| {
         let layer = find_source(guest, path, &wanted.target)?;
-        let stat = nix::sys::stat::fstat(&layer)?;
-        if stat.st_mode & libc::S_IFMT == libc::S_IFDIR { Ok(layer) } else { Err(Errno::ENOTDIR) }
+        if is_directory(&layer)? { Ok(layer) } else { Err(Errno::ENOTDIR) }
     };
     let changes = layers.upper.iter().chain(&layers.work).map(|path| find(path)).collect::<Result<Vec<_>, _>>()?;
     let lower = layers.lower.iter().map(|path| find(path)).collect::<Result<Vec<_>, _>>()?;
+    if !is_directory(place)? {
+        return Err(Errno::ENOTDIR);
+    }
     let flags = if changes.is_empty() { 0 } else { WRITABLE };
     let files: Vec<BorrowedFd> = [place].into_iter().chain(&changes).chain(&lower).map(AsFd::as_fd).collect();
     mounter.ask(&Order { flags, ..*order }, source, &files)
