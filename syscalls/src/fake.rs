@@ -13,6 +13,7 @@ use nix::sys::stat::Mode;
 
 use crate::args::{DirFd, Fd, PathPtr, UserPtr};
 use crate::guest::{Decision, Denial, Guest};
+use crate::mount::order::Mounter;
 use crate::owners::Owner;
 use crate::rules::Rules;
 
@@ -49,6 +50,8 @@ pub(crate) struct FakeGuest {
     pub full: bool,
     /// It was killed when its memory had been looked at.
     pub gone: bool,
+    /// Who mounts for it.
+    pub mounter: Option<Box<dyn Mounter>>,
 }
 
 impl Default for FakeGuest {
@@ -66,6 +69,7 @@ impl Default for FakeGuest {
             largest_file: u64::MAX,
             full: false,
             gone: false,
+            mounter: None,
         }
     }
 }
@@ -204,6 +208,10 @@ impl Guest for FakeGuest {
 
     fn signal_too_large(&self) {
         self.denials.borrow_mut().push(Denial { call: "truncate", what: "SIGXFSZ".into(), remedy: "".into() });
+    }
+
+    fn mounter(&self) -> Option<&dyn Mounter> {
+        self.mounter.as_deref()
     }
 
     fn rules(&self) -> &Rules {

@@ -414,6 +414,36 @@ mod tests {
     }
 
     #[test]
+    fn what_a_rule_speaks_of_is_not_mounted_elsewhere() {
+        let rules = Rules {
+            protected: vec!["/p/.git/hooks".into()],
+            anchored: ["/a/b".into(), "/a/b/c".into()].into(),
+            ..rules(&[
+                ("/w", Effect::Write),
+                ("/usr", Effect::Read),
+                ("/w/**/key", Effect::Hide),
+                ("/x/secret", Effect::Deny),
+                ("/lock/*.l", Effect::Read),
+            ])
+        };
+        let hinders = |path: &str| rules.hinders_mounting(Path::new(path)).is_some();
+        for path in
+            ["/", "/w", "/w/sub", "/w/sub/key", "/x", "/x/secret", "/x/secret/y", "/lock", "/p", "/p/.git/hooks/z"]
+        {
+            assert!(hinders(path), "{path}");
+        }
+        assert!(hinders("/a") && hinders("/a/b") && !hinders("/a/b/c"), "only a directory above can be moved");
+        for path in ["/usr", "/usr/lib", "/x/other", "/lock/sub", "/v", "/p/src", "/tmp"] {
+            assert!(!hinders(path), "{path}");
+        }
+        let everywhere = super::tests::rules(&[("/**/.env", Effect::Hide)]);
+        assert!(everywhere.hinders_mounting(Path::new("/tmp/x")).is_some());
+        assert!(everywhere.hinders_mounting(Path::new("/usr/share")).is_none(), "it does not reach the system");
+        let sockets = Rules { sockets: vec!["/run/s".into()], ..Rules::default() };
+        assert!(sockets.hinders_mounting(Path::new("/tmp")).is_some());
+    }
+
+    #[test]
     fn directories_stay_where_rules_reach_them() {
         let rules = rules(&[("/w/**/.env", Effect::Hide), ("/**/.git/hooks/*", Effect::Read)]);
         assert!(rules.are_alike(Path::new("/w/a"), Path::new("/w/b/c")));

@@ -30,6 +30,8 @@ pub(super) struct Server {
     pub(super) processes: Option<OwnedFd>,
     pub(super) memory: Memory,
     copies: Vec<Copy>,
+    /// Mounts that go when asked once more, by identifier.
+    marked: Vec<u64>,
     /// Mounts that there may be beside those of the view.
     most: u64,
     /// Mounts of the view.
@@ -62,6 +64,7 @@ impl Server {
             processes,
             memory: Memory::new(mounting.bytes),
             copies: Vec::new(),
+            marked: Vec::new(),
             most: mounting.count,
             view: 0,
             count: 0,
@@ -128,6 +131,10 @@ impl Server {
         let lazily = flags & libc::MNT_DETACH != 0;
         let before = if lazily && !self.memory.is_empty() { self.mounts()? } else { Vec::new() };
         match sys::unmount(&path, flags) {
+            // The supervisor's look at the place was a use of the mount, to the kernel: the mark is kept here.
+            Err(Errno::EAGAIN) if flags & libc::MNT_EXPIRE != 0 && self.was_marked(&path) => {
+                sys::unmount(&path, flags & !libc::MNT_EXPIRE)?;
+            }
             Err(Errno::EBUSY) if self.take_copy(&path).is_some() => sys::unmount(&path, flags | libc::MNT_DETACH)?,
             other => other?,
         }
@@ -146,6 +153,22 @@ impl Server {
         let copy = Copy::at(place.as_fd(), &self.mounts().ok()?)?;
         let index = self.copies.iter().position(|known| *known == copy)?;
         Some(self.copies.swap_remove(index))
+    }
+
+    /// Whether the mount at this place has been marked before to go (`MNT_EXPIRE`); it is now.
+    fn was_marked(&mut self, path: &CStr) -> bool {
+        const MOST: usize = 1000;
+        let place = sys::open_at(None, path, libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC, 0, 0);
+        let Ok(id) = place.and_then(|place| sys::mount_id(place.as_fd())) else { return false };
+        if let Some(index) = self.marked.iter().position(|marked| *marked == id) {
+            self.marked.swap_remove(index);
+            return true;
+        }
+        if self.marked.len() >= MOST {
+            self.marked.clear();
+        }
+        self.marked.push(id);
+        false
     }
 
     fn propagate(&mut self, order: &Order, target: BorrowedFd) -> Result<(), Errno> {

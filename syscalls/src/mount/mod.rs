@@ -30,12 +30,16 @@ crate::syscalls! {
     /// Limit: an overlay knows lowerdir, upperdir and workdir, with `userxattr`; its upper directory needs a file system such as tmpfs.
     /// Limit: devices and images (ext4, squashfs, FUSE and others) fail with `EPERM` and are reported, unknown names with `ENODEV`.
     /// Limit: a bind or overlay of what a rule about paths speaks of fails with `EPERM` and is reported.
-    /// Limit: file systems of the sandbox that any of its processes may mount: no capability is asked for.
+    /// Limit: any process of the sandbox may mount: no capability is asked for.
+    /// Limit: a bind of a directory in which something of the view is mounted takes that along, recursive or not.
+    /// Limit: 10,000 mounts beside those of the view; then `ENOSPC`.
     mount(source: PathPtr, target: PathPtr, kind: PathPtr, flags: Word, data: UserPtr) Mount Default Emulate(mount) {
         Mounts => EmulateSlow(perform_mount),
     };
     /// Unmounts: refused with `EPERM` and reported, or, with `--allow mount`, done with what was mounted inside.
     /// Limit: without `--allow mount` a target that is not mounted is `EPERM` too, not `EINVAL`.
+    /// Limit: a copy of `/proc`, `/dev` or `/` goes at once although what is locked to it is mounted in it, also when in use.
+    /// Limit: a use between the two calls with `MNT_EXPIRE` does not keep a mount.
     umount2(target: PathPtr, flags: Flags) Mount Default Emulate(umount2) {
         Mounts => EmulateSlow(perform_umount2),
     };

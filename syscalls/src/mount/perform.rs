@@ -135,7 +135,8 @@ fn read_options(guest: &dyn Guest, at: UserPtr) -> Result<Vec<u8>, Errno> {
         }
     }
     guest.confirm()?;
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len() - 1);
+    let most = usize::try_from(PAGE - 1).map_err(|_| Errno::EFAULT)?;
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len().min(most));
     bytes.truncate(end);
     Ok(bytes)
 }
@@ -300,3 +301,7 @@ fn overlay(
     let files: Vec<BorrowedFd> = [place].into_iter().chain(&changes).chain(&lower).map(AsFd::as_fd).collect();
     mounter.ask(&Order { flags, ..*order }, source, &files)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
