@@ -23,13 +23,25 @@ fn guest<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
     guest
 }
 
-/// Both sandboxes, with the probe's own directory granted.
-fn boxed(project: &Project, options: &[&str], arguments: &[&str]) -> [(&'static str, Outcome); 2] {
-    [("sentry", &site().sentry), ("always CONTINUE", &site().always_continue)].map(|(name, binary)| {
-        let probe = site().probe.parent().expect("a directory");
-        let sandbox = Sandbox::new(project).binary(binary).options(["--read"]).options([probe]);
-        (name, sandbox.options(options).run(guest(arguments)))
-    })
+/// Both sandboxes, with the probe's own directory granted; and both once more where somebody mounts for the guest, unless
+/// it is a mount that is tried.
+fn boxed(project: &Project, options: &[&str], arguments: &[&str]) -> Vec<(&'static str, Outcome)> {
+    let mounting = ["--allow", "mount"];
+    let worlds: [(&str, &Path, &[&str]); 4] = [
+        ("sentry", &site().sentry, &[]),
+        ("always CONTINUE", &site().always_continue, &[]),
+        ("sentry that mounts", &site().sentry, &mounting),
+        ("always CONTINUE beside one that mounts", &site().always_continue, &mounting),
+    ];
+    let probe = site().probe.parent().expect("a directory");
+    let mut outcomes = Vec::new();
+    for (name, binary, more) in worlds {
+        if more.is_empty() || arguments.first() != Some(&"mount") {
+            let sandbox = Sandbox::new(project).binary(binary).options(["--read"]).options([probe]);
+            outcomes.push((name, sandbox.options(options).options(more).run(guest(arguments))));
+        }
+    }
+    outcomes
 }
 
 /// The probe succeeds natively and fails in both sandboxes.

@@ -210,7 +210,7 @@ expect([], [line for line in before if line[0] not in [other[0] for other in aft
 #[test]
 fn no_mount_walks_around_a_rule_about_paths() {
     let project = Project::new();
-    for name in ["w/key.pem", "w/sub/key.pem", "w/sub/plain", "other/x", "lock/a.lock"] {
+    for name in ["w/key.pem", "w/sub/key.pem", "w/sub/plain", "other/x", "lock/a.lock", "free/x"] {
         project.write(name, "SECRET");
     }
     project.give(&project.join("w"));
@@ -223,6 +223,7 @@ for source in (R + '/w', R + '/w/sub', R, '/', R + '/lock'):
     expect('EPERM', mount(source, '/tmp/m', None, BIND), mount(source, '/tmp/m', None, BIND | REC), mount('o', '/tmp/m', 'overlay', 0, 'lowerdir=/usr:' + source),
            mount('o', '/tmp/m', 'overlay', 0, f'lowerdir=/usr,upperdir={{source}},workdir=/tmp/t/k'), mount('o', '/tmp/m', 'overlay', 0, f'lowerdir=/usr,upperdir=/tmp/t/u,workdir={{source}}'))
 expect('ENOENT', mount(R + '/w/key.pem', '/tmp/m', None, BIND))
+expect('EINVAL', mount('o', '/tmp/m', 'overlay', 0, f'lowerdir=/usr,upperdir={{R}}/other,workdir={{R}}/free'))
 expect('ok', mount(R + '/other', '/tmp/m', None, BIND)); expect('SECRET', text('/tmp/m/x')); expect('ok', umount('/tmp/m'))
 expect('ok', mount('/usr/share', '/tmp/m', None, BIND), umount('/tmp/m'))
 "#

@@ -16,7 +16,7 @@ use crate::monitor::view::Arranged;
 use crate::monitor::weigh;
 use crate::policy::path::{absolute, shown};
 use crate::policy::view::{self, Facts, SYSTEM, Source};
-use crate::policy::{Access, Interpose, Net, Policy};
+use crate::policy::{Ability, Access, Interpose, Net, Policy};
 
 const EXAMPLES: &str = "\
 It takes the options of 'sentry run', and starts nothing.
@@ -77,6 +77,14 @@ fn about_rules(
     }
     if policy.audit.is_some() {
         rows.push(["--audit", Layer::Paths.word(), Layer::Paths.cost(), "decisions are told to the log"]);
+    }
+    if policy.allow.contains(&Ability::Mount) {
+        rows.push([
+            "--allow mount",
+            "view + sentry",
+            "a few system calls per mount",
+            "a process of its own mounts within the view",
+        ]);
     }
     let net = match policy.net {
         Net::None => {

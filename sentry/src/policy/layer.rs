@@ -178,6 +178,14 @@ mod tests {
     }
 
     #[test]
+    fn abilities_add_up() {
+        let mut policy = Policy::bare(vec!["true".into()]);
+        Layer { allow: vec![Ability::Mount], ..Layer::default() }.lay_over(&mut policy);
+        Layer::default().lay_over(&mut policy);
+        assert_eq!(policy.allow, [Ability::Mount]);
+    }
+
+    #[test]
     fn what_is_not_mentioned_stays() {
         let mut policy = Policy { net: Net::All, cwd: Some(Access::Cow), ..Policy::bare(vec!["true".into()]) };
         let before = policy.clone();

@@ -91,6 +91,10 @@ impl Server {
             (_, [upper, work, lower @ ..]) => (Some((upper, work)), lower),
             _ => return Err(Errno::EINVAL),
         };
+        // On a file system of the host an overlay would leave marks and devices, and copy set-id bits there.
+        if changes.is_some_and(|(upper, _)| !self.is_private(upper.as_fd())) {
+            return Err(Errno::EINVAL);
+        }
         let by_descriptor = || {
             let context = named(c"overlay", text)?;
             for layer in lower {

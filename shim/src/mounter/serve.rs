@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
+use nix::sys::stat::fstat;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{chdir, fchdir, write};
 use syscalls::mount::order::{Kind, LONGEST, MOST_FILES, Order};
@@ -32,6 +33,8 @@ pub(super) struct Server {
     copies: Vec<Copy>,
     /// Mounts that go when asked once more, by identifier.
     marked: Vec<u64>,
+    /// The device number of the view's private directories.
+    private: Option<u64>,
     /// Mounts that there may be beside those of the view.
     most: u64,
     /// Mounts of the view.
@@ -57,6 +60,9 @@ impl Server {
         let processes = sys::open_at(None, c"/proc", directory, 0, 0).ok();
         let processes =
             processes.filter(|proc| fstatfs(proc).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC));
+        // Always there, and always private.
+        let shared_memory = sys::open_at(None, c"/dev/shm", directory, 0, 0).and_then(|place| fstat(&place));
+        let private = shared_memory.ok().map(|stat| stat.st_dev);
         let proc = proc.try_clone().map_err(|_| Failure::check("hold the private /proc"))?;
         let mut server = Self {
             proc,
@@ -65,6 +71,7 @@ impl Server {
             memory: Memory::new(mounting.bytes),
             copies: Vec::new(),
             marked: Vec::new(),
+            private,
             most: mounting.count,
             view: 0,
             count: 0,
@@ -187,6 +194,12 @@ impl Server {
         let copy = Copy::at(top, &self.mounts()?);
         self.copies.extend(copy);
         Ok(())
+    }
+
+    /// Whether an object lies in the sandbox's own memory.
+    pub(super) fn is_private(&self, object: BorrowedFd) -> bool {
+        let device = fstat(object).ok().map(|stat| stat.st_dev);
+        device.is_some() && device == self.private || self.memory.device_of(object).is_some()
     }
 
     /// Runs `act` with this process's descriptors as its working directory, where the name `7` is what descriptor 7 is.

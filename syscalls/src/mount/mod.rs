@@ -27,7 +27,7 @@ crate::syscalls! {
     /// Limit: a remount never takes off what the view or the sentry set, and leaves access times as they are.
     /// Limit: ramfs is a tmpfs, and sizes are bounded by what is left of `--disk`.
     /// Limit: proc is the sandbox's own once more, its options are ignored; sysfs shows what the view has of `/sys`, read-only.
-    /// Limit: an overlay knows lowerdir, upperdir and workdir, with `userxattr`; its upper directory needs a file system such as tmpfs.
+    /// Limit: an overlay knows lowerdir, upperdir and workdir, with `userxattr`; an upper directory outside the sandbox's own memory (`/tmp`, a tmpfs mounted inside) is `EINVAL`.
     /// Limit: devices and images (ext4, squashfs, FUSE and others) fail with `EPERM` and are reported, unknown names with `ENODEV`.
     /// Limit: a bind or overlay of what a rule about paths speaks of fails with `EPERM` and is reported.
     /// Limit: any process of the sandbox may mount: no capability is asked for.
