@@ -21,6 +21,7 @@ use syscalls::Remembered;
 use syscalls::args::{DirFd, Fd, UserPtr};
 use syscalls::credentials::Credentials;
 use syscalls::guest::{Decision, Denial, Guest};
+use syscalls::mount::order::Mounter;
 use syscalls::owners::Owner;
 use syscalls::rules::Rules;
 
@@ -376,6 +377,10 @@ impl<P: Platform> Guest for Task<'_, P> {
         let flags = flags & !(libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW) | libc::O_CLOEXEC | libc::O_NOCTTY;
         let entry = Entry::new(format_args!("{}", object.as_raw_fd()))?;
         sys::open_at(Some(self.shared.descriptors.as_fd()), entry.name()?, flags, 0, 0)
+    }
+
+    fn mounter(&self) -> Option<&dyn Mounter> {
+        self.shared.mounter.as_ref().map(|mounter| mounter as &dyn Mounter)
     }
 
     fn rules(&self) -> &Rules {

@@ -1,13 +1,16 @@
 //! Capabilities: none for the guest, one for the supervisor, and `CAP_SYS_CHROOT` for both under `--fake-root`. See capabilities(7).
 
+use nix::errno::Errno;
 use nix::libc;
 
 use crate::failure::{Failure, Step};
 use crate::sys::{self, Capabilities};
 
+const OVERRIDE: u64 = 1 << 1;
 const CHROOT: u64 = 1 << 18;
 const PTRACE: u64 = 1 << 19;
 const ADMIN: u64 = 1 << 21;
+const MOUNTING: Capabilities = Capabilities { effective: ADMIN, permitted: ADMIN | OVERRIDE, inheritable: 0 };
 
 /// Sets `no_new_privs`, gives up ambient capabilities, of the bounding set all but `bound`, and every capability but `keep`,
 /// then looks again.
@@ -57,4 +60,23 @@ pub fn keep_ptrace() -> Result<(), Failure> {
 /// The same where the guest may change its own root: to find what it finds, the supervisor's threads then do as it did.
 pub fn keep_ptrace_and_chroot() -> Result<(), Failure> {
     drop_to(PTRACE | CHROOT, 0)
+}
+
+/// For the process that mounts, until it has joined the guest's mount namespace, which asks for more (setns(2)).
+pub fn keep_for_joining_to_mount() -> Result<(), Failure> {
+    drop_to(ADMIN | CHROOT | OVERRIDE, 0)
+}
+
+/// For the process that mounts: rights over mounts in force, and [`with_override`] in reserve.
+pub fn keep_for_mounting() -> Result<(), Failure> {
+    drop_to(ADMIN | OVERRIDE, 0)?;
+    sys::set_capabilities(MOUNTING).step(|| "lower capabilities")
+}
+
+/// Runs `act` with `CAP_DAC_OVERRIDE` as well.
+pub fn with_override<T>(act: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    sys::set_capabilities(Capabilities { effective: ADMIN | OVERRIDE, ..MOUNTING })?;
+    let result = act();
+    sys::set_capabilities(MOUNTING)?;
+    result
 }

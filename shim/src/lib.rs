@@ -15,6 +15,7 @@ pub mod init;
 pub mod landlock;
 pub mod limits;
 pub mod message;
+pub mod mounter;
 pub mod network;
 pub mod plan;
 pub mod start;

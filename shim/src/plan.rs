@@ -153,6 +153,17 @@ pub struct TerminalStart {
     pub post_process: bool,
 }
 
+/// What the process that mounts for the guest works with.
+#[derive(Debug)]
+pub struct Mounting {
+    /// The filter that it puts on itself.
+    pub filter: Vec<Instruction>,
+    /// Bytes that the guest's own file systems in memory may hold together.
+    pub bytes: u64,
+    /// Mounts that there may be beside those of the view.
+    pub count: u64,
+}
+
 /// Everything about one sandbox.
 #[derive(Debug)]
 pub struct Plan {
@@ -172,6 +183,8 @@ pub struct Plan {
     pub profiles: Vec<Vec<Instruction>>,
     /// The filter that the supervisor puts on itself.
     pub supervisor_filter: Vec<Instruction>,
+    /// `--allow mount`: somebody mounts for the guest.
+    pub mounting: Option<Mounting>,
     /// Resource limits of the guest.
     pub limits: Vec<ResourceLimit>,
     /// CPUs the guest is pinned to.

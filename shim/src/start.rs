@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! monitor ── clone ── outer sandbox (becomes the supervisor, pid 1 of the outer pid namespace)
-//!                       └─ clone ── init (pid 1 for the guest): view, inner namespaces
-//!                                     └─ vfork ── guest
+//!                       ├─ clone ── init (pid 1 for the guest): view, inner namespaces
+//!                       │             └─ vfork ── guest
+//!                       └─ clone ── the process that mounts, with --allow mount
 //! ```
 //!
 //! Init builds the view while the supervisor gets ready; both share one mount namespace until init leaves it for the
@@ -21,7 +22,7 @@ use crate::failure::{Failure, Step};
 use crate::init::{self, Channels};
 use crate::message::{ToMonitor, send};
 use crate::plan::Plan;
-use crate::{capabilities, identity, landlock, network, sys};
+use crate::{capabilities, identity, landlock, mounter, network, sys};
 
 /// A sandbox that was started, as the monitor holds it.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub struct Seat {
     pub monitor: OwnedFd,
     /// Init, as the supervisor's pid namespace numbers it.
     pub init: Pid,
+    /// Who mounts for the guest, with `--allow mount`.
+    pub mounter: Option<mounter::Started>,
 }
 
 pub(crate) fn channel() -> Result<(OwnedFd, OwnedFd), Failure> {
@@ -143,10 +146,11 @@ fn outer(plan: &Plan, mapped: &OwnedFd, monitor: &OwnedFd, init_channel: OwnedFd
         init::run(plan, Channels { monitor: init_channel, supervisor: listener_there }, proc)
     };
     drop((listener_there, init_channel));
+    let mounter = mounter::start(plan, &proc)?;
     capabilities::keep_for_joining()?;
     sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).step(|| "protect the supervisor from the guest")?;
     let monitor = monitor.try_clone().map_err(|_| Failure::new("hold the monitor's channel", Errno::last()))?;
-    Ok(Seat { listener, proc, monitor, init: Pid::from_raw(init) })
+    Ok(Seat { listener, proc, monitor, init: Pid::from_raw(init), mounter })
 }
 
 /// Root binds ports below 1024. In the sandbox's own network that concerns nobody else.

@@ -166,6 +166,63 @@ pub fn fs_mount(context: BorrowedFd, attributes: u64) -> Sys<OwnedFd> {
     descriptor(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), 1, attributes) })
 }
 
+/// fsconfig(2), `FSCONFIG_SET_FD`.
+pub fn fs_set_file(context: BorrowedFd, key: &CStr, value: BorrowedFd) -> Sys<()> {
+    const SET_FD: libc::c_uint = 5;
+    let nothing = std::ptr::null::<libc::c_char>();
+    // SAFETY: the key is NUL-terminated; a descriptor takes a null value.
+    check(unsafe {
+        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), SET_FD, key.as_ptr(), nothing, value.as_raw_fd())
+    })
+    .map(drop)
+}
+
+/// fsconfig(2), `FSCONFIG_CMD_RECONFIGURE`.
+pub fn fs_reconfigure(context: BorrowedFd) -> Sys<()> {
+    const RECONFIGURE: libc::c_uint = 7;
+    let nothing = std::ptr::null::<libc::c_char>();
+    // SAFETY: RECONFIGURE takes neither key nor value.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), RECONFIGURE, nothing, nothing, 0) }).map(drop)
+}
+
+/// fspick(2) of the file system at `place`.
+pub fn fs_pick(place: BorrowedFd) -> Sys<OwnedFd> {
+    const CLOEXEC: libc::c_uint = 1;
+    const EMPTY_PATH: libc::c_uint = 8;
+    // SAFETY: the path is static and empty.
+    descriptor(unsafe { libc::syscall(libc::SYS_fspick, place.as_raw_fd(), c"".as_ptr(), CLOEXEC | EMPTY_PATH) })
+}
+
+/// The identifier of the mount that an object lies on, as `mountinfo` has it: statx(2).
+pub fn mount_id(object: BorrowedFd) -> Sys<u64> {
+    // SAFETY: all zero bytes are a valid statx structure.
+    let mut found: libc::statx = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: the path is NUL-terminated and empty, and the kernel fills the structure.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_statx,
+            object.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            libc::STATX_MNT_ID,
+            &raw mut found,
+        )
+    })?;
+    if found.stx_mask & libc::STATX_MNT_ID == 0 { Err(Errno::ENOSYS) } else { Ok(found.stx_mnt_id) }
+}
+
+/// umount2(2).
+pub fn unmount(path: &CStr, flags: libc::c_int) -> Sys<()> {
+    // SAFETY: `path` is NUL-terminated.
+    Errno::result(unsafe { libc::umount2(path.as_ptr(), flags) }).map(drop)
+}
+
+/// Takes ownership of a descriptor that a control message just brought.
+pub fn own_received(fd: RawFd) -> OwnedFd {
+    // SAFETY: the kernel has put this descriptor into our table for us, and nobody else knows its number.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
 /// pivot_root(2) of `.` onto itself: the old root ends up mounted on top, to be detached.
 pub fn pivot_here() -> Sys<()> {
     // SAFETY: static strings.

@@ -16,6 +16,7 @@ use crate::Remembered;
 use crate::args::{DirFd, Fd, PathPtr, UserPtr};
 use crate::credentials::Credentials;
 use crate::guest::{Decision, Denial, Guest};
+use crate::mount::order::Mounter;
 use crate::owners::Owner;
 use crate::rules::Rules;
 
@@ -60,6 +61,8 @@ pub(crate) struct FakeGuest {
     pub usage: (u64, u64),
     /// What its time namespace adds to the time since boot.
     pub boot_offset: (i64, i64),
+    /// Who mounts for it.
+    pub mounter: Option<Box<dyn Mounter>>,
 }
 
 impl Default for FakeGuest {
@@ -81,6 +84,7 @@ impl Default for FakeGuest {
             gone: false,
             usage: (0, 1),
             boot_offset: (0, 0),
+            mounter: None,
         }
     }
 }
@@ -232,6 +236,10 @@ impl Guest for FakeGuest {
 
     fn signal_too_large(&self) {
         self.denials.borrow_mut().push(Denial { call: "truncate", what: "SIGXFSZ".into(), remedy: "".into() });
+    }
+
+    fn mounter(&self) -> Option<&dyn Mounter> {
+        self.mounter.as_deref()
     }
 
     fn rules(&self) -> &Rules {

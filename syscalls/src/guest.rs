@@ -17,6 +17,7 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use crate::Remembered;
 use crate::args::{DirFd, Fd, PathPtr, Size, UserPtr};
 use crate::credentials::Credentials;
+use crate::mount::order::Mounter;
 use crate::owners::Owner;
 use crate::rules::Rules;
 
@@ -193,6 +194,11 @@ pub trait Guest {
         let flags = OFlag::from_bits_retain(flags) - (OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW);
         let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
         openat(self.descriptors()?, object.as_raw_fd().to_string().as_str(), flags, Mode::empty())
+    }
+
+    /// Who mounts for the guest; `None` without `--allow mount`.
+    fn mounter(&self) -> Option<&dyn Mounter> {
+        None
     }
 
     /// What the policy says beyond what ring 1 enforces.

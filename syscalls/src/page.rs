@@ -187,6 +187,7 @@ pub fn feature(feature: Feature) -> &'static str {
         Feature::MemoryLimit => "`--memory`",
         Feature::NoNetwork => "`--nested` without a network",
         Feature::NoPidNamespace => "`--nested`",
+        Feature::Mounts => "mounts",
     }
 }
 

@@ -199,6 +199,35 @@ impl Rules {
         within(&self.system) && !within(&self.granted)
     }
 
+    /// A rule that speaks of a name at, above or beneath `path` and of no other name of the same object: shown at another
+    /// place as well, that object would have a name that the rule does not reach.
+    ///
+    /// What is read-only or writable by its exact name is so by its mount, which comes along, locked.
+    pub fn hinders_mounting(&self, path: &Path) -> Option<String> {
+        let named = |name: &Path| name.starts_with(path) || path.starts_with(name);
+        let made = self.virtual_files.iter().map(|file| &file.path);
+        if let Some(name) = self.protected.iter().chain(made).find(|name| named(name)) {
+            return Some(format!("the protection of {}", name.to_string_lossy()));
+        }
+        // Only a directory above can move what lies on the way.
+        if let Some(name) = self.anchored.iter().find(|name| *name != path && name.starts_with(path)) {
+            return Some(format!("the protection of what is mounted in {}", name.to_string_lossy()));
+        }
+        // Which socket was granted is told by its name.
+        if let Some(socket) = self.sockets.first() {
+            return Some(format!("the grant of the socket {}", socket.to_string_lossy()));
+        }
+        let is_mounted = |rule: &&PathRule| {
+            rule.effect == Some(Effect::Write) || rule.effect == Some(Effect::Read) && rule.pattern.is_exact()
+        };
+        let mut rules = self.paths.iter().filter(|rule| rule.log || !is_mounted(rule));
+        let speaks = |rule: &&PathRule| {
+            let found = self.find(rule, path);
+            found.near.is_some() || found.is_on_the_way || found.next != 0
+        };
+        rules.find(speaks).map(|rule| rule.text.clone())
+    }
+
     fn find(&self, rule: &PathRule, path: &Path) -> Match {
         if rule.reaches(self.is_system(path)) { rule.pattern.find(path) } else { Match::default() }
     }
@@ -399,6 +428,36 @@ mod tests {
         assert_eq!(both.decides(Path::new("/w/x")).unwrap().effect, Some(Effect::Hide));
         let read = rules(&[("/w/*", Effect::Read), ("/w/*", Effect::Write)]);
         assert_eq!(read.decides(Path::new("/w/x")).unwrap().effect, Some(Effect::Write));
+    }
+
+    #[test]
+    fn what_a_rule_speaks_of_is_not_mounted_elsewhere() {
+        let rules = Rules {
+            protected: vec!["/p/.git/hooks".into()],
+            anchored: ["/a/b".into(), "/a/b/c".into()].into(),
+            ..rules(&[
+                ("/w", Effect::Write),
+                ("/usr", Effect::Read),
+                ("/w/**/key", Effect::Hide),
+                ("/x/secret", Effect::Deny),
+                ("/lock/*.l", Effect::Read),
+            ])
+        };
+        let hinders = |path: &str| rules.hinders_mounting(Path::new(path)).is_some();
+        for path in
+            ["/", "/w", "/w/sub", "/w/sub/key", "/x", "/x/secret", "/x/secret/y", "/lock", "/p", "/p/.git/hooks/z"]
+        {
+            assert!(hinders(path), "{path}");
+        }
+        assert!(hinders("/a") && hinders("/a/b") && !hinders("/a/b/c"), "only a directory above can be moved");
+        for path in ["/usr", "/usr/lib", "/x/other", "/lock/sub", "/v", "/p/src", "/tmp"] {
+            assert!(!hinders(path), "{path}");
+        }
+        let everywhere = super::tests::rules(&[("/**/.env", Effect::Hide)]);
+        assert!(everywhere.hinders_mounting(Path::new("/tmp/x")).is_some());
+        assert!(everywhere.hinders_mounting(Path::new("/usr/share")).is_none(), "it does not reach the system");
+        let sockets = Rules { sockets: vec!["/run/s".into()], ..Rules::default() };
+        assert!(sockets.hinders_mounting(Path::new("/tmp")).is_some());
     }
 
     #[test]

@@ -85,11 +85,13 @@ pub enum Feature {
     NoNetwork,
     /// `--nested`: no namespace keeps processes apart.
     NoPidNamespace,
+    /// `--allow mount`: the sandbox may mount within its view.
+    Mounts,
 }
 
 impl Feature {
     /// Every feature, in the order in which rows are asked.
-    pub const ALL: [Feature; 17] = [
+    pub const ALL: [Feature; 18] = [
         Self::FakeRoot,
         Self::PretendedIds,
         Self::HostNetwork,
@@ -107,6 +109,7 @@ impl Feature {
         Self::MemoryLimit,
         Self::NoNetwork,
         Self::NoPidNamespace,
+        Self::Mounts,
     ];
 }
 

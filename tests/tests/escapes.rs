@@ -23,20 +23,31 @@ fn guest<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
     guest
 }
 
-/// Both sandboxes, with the probe's own directory granted; and both again with a guest that is root for itself.
-fn boxed(project: &Project, options: &[&str], arguments: &[&str]) -> [(&'static str, Outcome); 4] {
-    let (sentry, always_continue) = (&site().sentry, &site().always_continue);
-    [
-        ("sentry", sentry, None),
-        ("always CONTINUE", always_continue, None),
-        ("sentry --fake-root", sentry, Some("--fake-root")),
-        ("always CONTINUE --fake-root", always_continue, Some("--fake-root")),
-    ]
-    .map(|(name, binary, root)| {
-        let probe = site().probe.parent().expect("a directory");
-        let sandbox = Sandbox::new(project).binary(binary).options(["--read"]).options([probe]);
-        (name, sandbox.options(root).options(options).run(guest(arguments)))
-    })
+/// What a policy may add to a sandbox that is no more for it.
+const MORE: [(&str, &[&str]); 4] = [
+    ("", &[]),
+    (" --fake-root", &["--fake-root"]),
+    (" --allow mount", MOUNTING),
+    (" with everything", &["--fake-root", "--allow", "mount", "--userns", "emulate"]),
+];
+const MOUNTING: &[&str] = &["--allow", "mount"];
+
+/// Both sandboxes, with the probe's own directory granted, with each of what may be added; but not where somebody mounts for
+/// the guest when it is a mount that is tried.
+fn boxed(project: &Project, options: &[&str], arguments: &[&str]) -> Vec<(String, Outcome)> {
+    let probe = site().probe.parent().expect("a directory");
+    let mut outcomes = Vec::new();
+    for (name, binary) in [("sentry", &site().sentry), ("always CONTINUE", &site().always_continue)] {
+        for (added, more) in MORE {
+            if arguments.first() == Some(&"mount") && more.contains(&"mount") {
+                continue;
+            }
+            let sandbox = Sandbox::new(project).binary(binary).options(["--read"]).options([probe]);
+            let outcome = sandbox.options(options).options(more).run(guest(arguments));
+            outcomes.push((format!("{name}{added}"), outcome));
+        }
+    }
+    outcomes
 }
 
 /// The probe succeeds natively and fails in both sandboxes.

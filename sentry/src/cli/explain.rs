@@ -17,7 +17,7 @@ use crate::monitor::view::Arranged;
 use crate::monitor::weigh;
 use crate::policy::path::{absolute, shown};
 use crate::policy::view::{self, Facts, SYSTEM, Source};
-use crate::policy::{Access, Interpose, Net, Policy};
+use crate::policy::{Ability, Access, Interpose, Net, Policy};
 
 const EXAMPLES: &str = "\
 It takes the options of 'sentry run', and starts nothing.
@@ -104,6 +104,14 @@ fn about_rules(
             "view",
             "nothing per call",
             "pinned; files of /proc and /sys tell of these only",
+        ]);
+    }
+    if policy.allow.contains(&Ability::Mount) {
+        rows.push([
+            "--allow mount",
+            "view + sentry",
+            "a few system calls per mount",
+            "a process of its own mounts within the view",
         ]);
     }
     let net = match policy.net {

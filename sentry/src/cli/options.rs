@@ -7,7 +7,7 @@ use clap::{ArgAction, Args};
 
 use super::bubblewrap::Bubblewrap;
 use crate::policy::limits::LimitChanges;
-use crate::policy::{CowStore, Interpose, Net, ProcFiles, Userns};
+use crate::policy::{Ability, CowStore, Interpose, Net, ProcFiles, Userns};
 
 const EXAMPLES: &str = "\
 A path appears under its own name. Rules do not depend on their order: the longest path wins, and
@@ -113,6 +113,9 @@ pub struct Run {
     /// Within another sandbox: hold the program by what can be had there, and say what cannot
     #[arg(long, help_heading = "Policy")]
     pub nested: bool,
+    /// Do for it what needs rights: mount, within what it sees
+    #[arg(long, value_enum, value_name = "mount", hide_possible_values = true, help_heading = "Policy")]
+    pub allow: Vec<Ability>,
     /// Go on without protections that this host cannot give
     #[arg(long, help_heading = "Policy")]
     pub allow_degraded: bool,

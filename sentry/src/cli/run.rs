@@ -72,6 +72,7 @@ fn layer(options: Run, facts: &Facts) -> Result<Layer, Error> {
         fake_root: options.fake_root.then_some(true),
         userns: options.userns,
         nested: options.nested.then_some(true),
+        allow: options.allow,
         seccomp: options.seccomp.as_deref().map(here),
         environment: Environment { inherit_all: options.env_all, ..Environment::default() },
         ..Layer::default()

@@ -30,7 +30,7 @@ use std::time::Instant;
 
 use nix::unistd::{Gid, Uid, getegid, geteuid, getgid, getuid};
 use shim::failure::Failure;
-use shim::plan::{Identity, Plan};
+use shim::plan::{Identity, Mounting, Plan};
 use syscalls::abi::Arch;
 use syscalls::dispatch::Dispatch;
 use syscalls::filter::{compile, compile_list};
@@ -43,7 +43,7 @@ use crate::changes::obeyed::Obeyed;
 use crate::changes::record::{self, Argument, Ending, Record};
 use crate::platform::Platform;
 use crate::policy::view::Facts;
-use crate::policy::{Interpose, Net, Policy, Sink, Userns, environment};
+use crate::policy::{Ability, Interpose, Net, Policy, Sink, Userns, environment};
 use crate::report::{Cause, ChangedFile, Report};
 use crate::supervise::{Orders, own_calls};
 
@@ -156,6 +156,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         let mut view = arranged.view;
         numbers::add(&mut view, policy, decided.cpus.as_deref())?;
         let live = numbers::live(policy, decided.cpus.as_deref());
+        let memory = view.size;
         let plan = Plan {
             identity,
             view,
@@ -165,6 +166,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
             filter: filter(policy, &features, &routes),
             profiles: policy.seccomp.iter().map(|path| profile::load(path)).collect::<Result<_, _>>()?,
             supervisor_filter: supervisor_filter(&features, !live.is_empty()),
+            mounting: policy.allow.contains(&Ability::Mount).then(|| mounting(memory)),
             limits: std::mem::take(&mut decided.resources),
             cpus: decided.cpus.take(),
             stdio: standard.stdio,
@@ -316,6 +318,7 @@ fn features(
     add(!policy.tracing_inside, Feature::NoTracing);
     add(rules.kernel.is_some(), Feature::NamedKernel);
     add(rules.memory.is_some(), Feature::MemoryLimit);
+    add(policy.allow.contains(&Ability::Mount), Feature::Mounts);
     features
 }
 
@@ -367,6 +370,14 @@ fn supervisor_filter(features: &[Feature], live: bool) -> Vec<syscalls::filter::
         calls.extend(own_calls::FOR_LIVE_FILES);
     }
     compile_list(Arch::native(), &calls, Verdict::Kill)
+}
+
+/// What the process that mounts for the guest works with; `bytes` are what private directories may hold, too.
+fn mounting(bytes: u64) -> Mounting {
+    /// More than any program makes, and a tenth of what the kernel allows (`fs.mount-max`).
+    const COUNT: u64 = 10_000;
+    let filter = compile_list(Arch::native(), shim::mounter::OWN_CALLS, Verdict::Kill);
+    Mounting { filter, bytes, count: COUNT }
 }
 
 fn variables(policy: &Policy, identity: &Identity, home: &Path) -> Result<Vec<CString>, Failure> {

@@ -19,7 +19,9 @@ use super::limits::LimitChanges;
 use super::path::{self, shown};
 use super::rule::{Contents, Kind, MadeFile};
 use super::view::Facts;
-use super::{Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, ProcFiles, Scratch, kernel, profile};
+use super::{
+    Ability, Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, ProcFiles, Scratch, kernel, profile,
+};
 
 /// More than any policy that a person can read.
 const LARGEST: u64 = 1 << 20;
@@ -102,6 +104,7 @@ struct Process {
     fake_root: Option<bool>,
     userns: Option<super::Userns>,
     nested: Option<bool>,
+    allow: Vec<Ability>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -256,6 +259,7 @@ impl<'a> Reader<'a> {
             fake_root: process.fake_root,
             userns: process.userns,
             nested: process.nested,
+            allow: process.allow,
             protect: files.protect.map(protected).transpose()?,
             ..layer
         })

@@ -15,7 +15,7 @@ use syscalls::table::Surface;
 use super::limits::LimitChanges;
 use super::path::{absolute, check_bytes, shown};
 use super::rule::{Kind, MadeFile, PatternRule, Subject, escaped, subject};
-use super::{Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, ProcFiles, Scratch, Userns};
+use super::{Ability, Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, ProcFiles, Scratch, Userns};
 
 /// Changes to a policy; what is `None` or empty stays as it was.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,6 +47,7 @@ pub struct Layer {
     pub fake_root: Option<bool>,
     pub userns: Option<Userns>,
     pub nested: Option<bool>,
+    pub allow: Vec<Ability>,
 }
 
 impl Layer {
@@ -59,6 +60,7 @@ impl Layer {
         policy.deny.extend(self.deny);
         policy.made.extend(self.made);
         policy.patterns.extend(self.patterns);
+        policy.allow.extend(self.allow);
         lay_environment(self.environment, &mut policy.environment);
         self.limits.lay_over(&mut policy.limits);
 
@@ -184,6 +186,14 @@ mod tests {
 
         assert_eq!(policy.grants, [grant("/a", Access::Read), grant("/a/secret", Access::Read)]);
         assert_eq!(policy.hide, [Path::new("/a/other"), Path::new("/b")]);
+    }
+
+    #[test]
+    fn abilities_add_up() {
+        let mut policy = Policy::bare(vec!["true".into()]);
+        Layer { allow: vec![Ability::Mount], ..Layer::default() }.lay_over(&mut policy);
+        Layer::default().lay_over(&mut policy);
+        assert_eq!(policy.allow, [Ability::Mount]);
     }
 
     #[test]

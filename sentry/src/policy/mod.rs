@@ -100,6 +100,14 @@ pub enum ProcFiles {
     Live,
 }
 
+/// What the sandbox may do that needs somebody with rights to do it for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ability {
+    /// To mount within its view.
+    Mount,
+}
+
 /// Where changed files of copy-on-write directories are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -210,6 +218,8 @@ pub struct Policy {
     pub fake_root: bool,
     /// What becomes of a program's wish for a user namespace.
     pub userns: Userns,
+    /// What is done for the sandbox.
+    pub allow: Vec<Ability>,
     /// Where every decision about a path is logged.
     pub audit: Option<PathBuf>,
     /// Within another sandbox: hold the program by what can be had there.
@@ -273,6 +283,7 @@ impl Policy {
             interpose: Interpose::Minimal,
             fake_root: false,
             userns: Userns::Deny,
+            allow: Vec::new(),
             audit: None,
             nested: false,
             allow_degraded: false,

@@ -12,6 +12,7 @@ pub mod own_calls;
 mod pace;
 mod pool;
 pub mod root;
+mod view_mounts;
 pub mod watch;
 
 use std::io::IoSliceMut;
@@ -26,6 +27,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use shim::failure::{Failure, Step};
 use shim::message::{ToMonitor, send};
+use shim::mounter;
 use shim::plan::{Identity, Plan};
 use shim::start::Seat;
 use syscalls::Remembered;
@@ -40,6 +42,7 @@ use audit::Audit;
 use denials::{Denials, Told};
 use live::Live;
 use root::Roots;
+use view_mounts::ViewMounts;
 use watch::{Usage, Watch, Watched};
 
 /// What all threads share.
@@ -70,6 +73,8 @@ pub struct Shared<P> {
     pub usage: Usage,
     /// Files that are written anew for each open.
     pub live: Live,
+    /// Who mounts for the guest.
+    pub mounter: Option<mounter::Orders>,
 }
 
 impl<P> Shared<P> {
@@ -103,8 +108,8 @@ pub struct Orders {
 pub fn run<P: Platform>(plan: &Plan, seat: Seat, orders: Orders) -> i32 {
     // A bug of ours ends the sandbox; pid 1 of a namespace would shrug off the SIGABRT of an ordinary panic.
     std::panic::set_hook(Box::new(|_| sys_exit(125)));
-    let Seat { listener, proc, monitor, init } = seat;
-    match supervise::<P>(plan, listener, proc, monitor.as_fd(), init, orders) {
+    let Seat { listener, proc, monitor, init, mounter } = seat;
+    match supervise::<P>(plan, listener, proc, monitor.as_fd(), init, mounter, orders) {
         Ok(()) => 0,
         Err(failure) => {
             let _ = send(monitor.as_fd(), &ToMonitor::Failed(failure), None);
@@ -119,6 +124,7 @@ fn supervise<P: Platform>(
     proc: OwnedFd,
     monitor: BorrowedFd,
     init_pid: Pid,
+    mounter: Option<mounter::Started>,
     orders: Orders,
 ) -> Result<(), Failure> {
     crate::raw::scrub_environment();
@@ -130,10 +136,13 @@ fn supervise<P: Platform>(
     }
     drop(null);
     let made = orders.rules.virtual_files.iter().map(|file| file.contents.as_raw_fd());
-    let keep: Vec<RawFd> = made.chain([channel.as_raw_fd(), proc.as_raw_fd(), monitor.as_raw_fd()]).collect();
+    let mounting = mounter.iter().map(|mounter| mounter.channel.as_raw_fd());
+    let keep = made.chain(mounting).chain([channel.as_raw_fd(), proc.as_raw_fd(), monitor.as_raw_fd()]);
+    let keep: Vec<RawFd> = keep.collect();
     keep_only(&keep);
 
-    let Some(listener) = join_and_receive(&channel)? else {
+    let mounter_pid = mounter.as_ref().map(|mounter| mounter.pid);
+    let Some((listener, mounter)) = join_and_receive(&channel, mounter)? else {
         // Init failed before there was a guest, and has told the monitor why.
         let _ = waitpid(init_pid, None);
         return Ok(());
@@ -152,10 +161,10 @@ fn supervise<P: Platform>(
     shim::sys::load_filter(&plan.supervisor_filter, 0).step(|| "confine the supervisor by its own filter")?;
 
     let own_proc = proc.try_clone().map_err(|_| Failure::new("hold the private /proc", Errno::last()))?;
-    let mut watch = Watch::new(own_proc, orders.watched);
     let usage_proc = proc.try_clone().map_err(|_| Failure::new("hold the private /proc", Errno::last()))?;
     let Identity { uid, gid, .. } = plan.identity;
     let beginning = if orders.rules.fake_root { Credentials::default() } else { Credentials::ordinary(uid, gid) };
+    let mut watch = Watch::new(own_proc, orders.watched, mounter_pid);
     let shared = Arc::new(Shared {
         platform,
         dispatch: orders.dispatch,
@@ -167,26 +176,28 @@ fn supervise<P: Platform>(
         denials,
         audit,
         pretended: Pretended::beginning(beginning),
-        usage: Usage::new(usage_proc, init_pid.as_raw()),
+        usage: Usage::new(usage_proc, init_pid.as_raw(), mounter_pid),
         roots: Roots::new().step(|| "hold the root of the view")?,
         live: orders.live,
+        mounter,
     });
     pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;
 
-    // Nobody in the sandbox can mount or unmount; a program outside that replaces a file takes what is mounted on it away.
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-    let mounts = shim::sys::open_at(Some(shared.proc.as_fd()), c"self/mountinfo", flags, 0, 0)
+    let mut mounts = shim::sys::open_at(Some(shared.proc.as_fd()), c"self/mountinfo", flags, 0, 0)
+        .and_then(|table| ViewMounts::new(table, shared.mounter.is_some()))
         .step(|| "watch the view's mounts")?;
     let mut told = Told::default();
     let interval = orders.watched.interval();
-    let timeout = interval.map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
     loop {
+        let soonest = interval.into_iter().chain(mounts.due()).min();
+        let timeout = soonest.map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
         let mut waiting = [
             PollFd::new(init.as_fd(), PollFlags::POLLIN),
             PollFd::new(monitor, PollFlags::empty()),
             PollFd::new(shared.denials.bell(), PollFlags::POLLIN),
             PollFd::new(shared.audit.bell(), PollFlags::POLLIN),
-            PollFd::new(mounts.as_fd(), PollFlags::POLLPRI),
+            PollFd::new(mounts.table(), PollFlags::POLLPRI),
         ];
         match poll(&mut waiting, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
@@ -195,12 +206,16 @@ fn supervise<P: Platform>(
         if waiting[1].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)) {
             sys_exit(125); // the monitor is gone
         }
+        let has_ended = waiting[0].any() == Some(true);
+        if waiting[4].revents().is_some_and(|events| events.contains(PollFlags::POLLPRI)) {
+            mounts.note();
+        }
         told.drain(&shared.denials, monitor);
         shared.audit.drain(monitor);
-        if waiting[4].revents().is_some_and(|events| events.contains(PollFlags::POLLPRI)) {
+        if mounts.is_one_missing() {
             let _ = send(monitor, &ToMonitor::Lost(REPLACED.to_owned()), None);
         }
-        if waiting[0].any() == Some(true) {
+        if has_ended {
             let _ = waitpid(init_pid, None);
             told.finish(&shared.denials, monitor);
             shared.audit.finish(monitor);
@@ -232,10 +247,14 @@ fn keep_only(keep: &[RawFd]) {
 ///
 /// Not the guest's user namespace as well: the threads of the supervisor would count against the guest's limit on
 /// processes ([`owners`](syscalls::owners) tells what has to be translated instead).
-fn join_and_receive(channel: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
+fn join_and_receive(
+    channel: &OwnedFd,
+    mounter: Option<mounter::Started>,
+) -> Result<Option<(OwnedFd, Option<mounter::Orders>)>, Failure> {
     let Some(mounts) = receive(channel, *b"M", || "receive the guest's mounts")? else { return Ok(None) };
     shim::sys::join(mounts.as_fd()).step(|| "join the guest's mount namespace")?;
-    receive(channel, *b"L", || "receive the guest's listener")
+    let mounter = mounter.map(|started| mounter::Orders::begin(started.channel, mounts.as_fd())).transpose()?;
+    Ok(receive(channel, *b"L", || "receive the guest's listener")?.map(|listener| (listener, mounter)))
 }
 
 /// The descriptor of the next message, which must bear this name. `None`: nobody is left to send one.

@@ -13,6 +13,7 @@ use nix::dir::Dir;
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use shim::message::{ToMonitor, send};
 use shim::sys;
@@ -68,6 +69,8 @@ fn parse_stat(stat: &str, page: u64) -> Option<Sum> {
 pub struct Watch {
     proc: OwnedFd,
     watched: Watched,
+    /// The process that mounts, which is no process of the guest's.
+    mounter: Option<String>,
     ticks_per_second: u64,
     page: u64,
     peak: Sum,
@@ -75,8 +78,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches the processes shown by `proc`, but for pid 1, which is the supervisor itself, and init, its child.
-    pub fn new(proc: OwnedFd, watched: Watched) -> Self {
+    /// Watches the processes shown by `proc`, but for pid 1, which is the supervisor itself, and its children: init and
+    /// `mounter`.
+    pub fn new(proc: OwnedFd, watched: Watched, mounter: Option<Pid>) -> Self {
         let configured = |name, default| match nix::unistd::sysconf(name) {
             Ok(Some(value)) => u64::try_from(value).unwrap_or(default),
             _ => default,
@@ -84,6 +88,7 @@ impl Watch {
         Self {
             proc,
             watched,
+            mounter: mounter.map(|pid| pid.to_string()),
             ticks_per_second: configured(nix::unistd::SysconfVar::CLK_TCK, 100).max(1),
             page: configured(nix::unistd::SysconfVar::PAGE_SIZE, 4096),
             peak: Sum::default(),
@@ -104,7 +109,8 @@ impl Watch {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let Ok(mut directory) = Dir::openat(&self.proc, ".", flags, Mode::empty()) else { return Vec::new() };
         let names = directory.iter().flatten().filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
-        names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()) && name != "1").collect()
+        let is_process = |name: &String| name.bytes().all(|byte| byte.is_ascii_digit());
+        names.filter(|name| is_process(name) && name != "1" && Some(name) != self.mounter.as_ref()).collect()
     }
 
     /// Adds up what all processes use. Of init nothing but its processor time and its being there counts.
@@ -173,8 +179,8 @@ const FRESH: Duration = Duration::from_millis(50);
 
 impl Usage {
     /// Of the processes shown by `proc`, as [`Watch`].
-    pub fn new(proc: OwnedFd, init: i32) -> Self {
-        Self { watch: Watch::new(proc, Watched::default()), init, last: Mutex::default() }
+    pub fn new(proc: OwnedFd, init: i32, mounter: Option<Pid>) -> Self {
+        Self { watch: Watch::new(proc, Watched::default(), mounter), init, last: Mutex::default() }
     }
 
     /// Bytes of memory, and threads.

@@ -114,6 +114,7 @@ impl Shrinking {
             interpose,
             audit,
             nested: _,
+            allow,
             allow_degraded: _,
             trace_denied,
             quiet: _,
@@ -122,6 +123,7 @@ impl Shrinking {
         } = policy;
         let asked = [
             (root.is_some(), "--root"),
+            (!allow.is_empty(), "--allow mount"),
             (resume.is_some(), "--resume"),
             (*fake_root, "--fake-root"),
             (*userns == Userns::Emulate, "--userns emulate"),

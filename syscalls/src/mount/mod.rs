@@ -1,8 +1,13 @@
 //! Mounts and roots.
 //!
-//! The view is built before the program runs and does not change after. Mounting is refused by the sentry rather than by
-//! the filter, so that the user reads what the program wanted and how to give it at start. The newer calls, which take a
-//! mount apart into descriptors, do not exist here; programs fall back to `mount`.
+//! The view is built before the program runs, and what it is made of does not change after. Mounting is refused by the
+//! sentry rather than by the filter, so that the user reads what the program wanted and how to give it; with `--allow mount`
+//! it is done for the guest, within the view ([`perform`]). The newer calls, which take a mount apart into descriptors, do
+//! not exist here; programs fall back to `mount`.
+
+mod options;
+pub mod order;
+mod perform;
 
 use std::ffi::CString;
 
@@ -13,14 +18,32 @@ use crate::args::{Flags, PathPtr, UserPtr, Word};
 use crate::credentials::Credentials;
 use crate::guest::{Denial, Guest};
 use crate::reply::Answer;
+use perform::{mount as perform_mount, umount2 as perform_umount2};
 
 crate::syscalls! {
-    /// Mounts a file system, or moves, binds or changes a mount: refused with `EPERM` and reported.
-    /// Limit: a target that does not exist is `EPERM` too, not `ENOENT`.
-    mount(source: PathPtr, target: PathPtr, kind: PathPtr, flags: Word, data: UserPtr) Mount Default Emulate(mount);
-    /// Unmounts: refused with `EPERM` and reported.
-    /// Limit: a target that is not mounted is `EPERM` too, not `EINVAL`.
-    umount2(target: PathPtr, flags: Flags) Mount Default Emulate(umount2);
+    /// Mounts a file system, or moves, binds or changes a mount: refused with `EPERM` and reported, or, with `--allow mount`,
+    /// done within the view: tmpfs, ramfs, devpts, mqueue, proc, sysfs, overlay, binds, moves, remounts, propagation.
+    /// Limit: without `--allow mount` a target that does not exist is `EPERM` too, not `ENOENT`.
+    /// Limit: always `nosuid`, and `nodev` but for devpts; a bind keeps the flags of its source.
+    /// Limit: a remount never takes off what the view or the sentry set, and leaves access times as they are.
+    /// Limit: ramfs is a tmpfs, and sizes are bounded by what is left of `--disk`.
+    /// Limit: proc is the sandbox's own once more, its options are ignored; sysfs shows what the view has of `/sys`, read-only.
+    /// Limit: an overlay knows lowerdir, upperdir and workdir, with `userxattr`; an upper directory outside the sandbox's own memory (`/tmp`, a tmpfs mounted inside) is `EINVAL`.
+    /// Limit: devices and images (ext4, squashfs, FUSE and others) fail with `EPERM` and are reported, unknown names with `ENODEV`.
+    /// Limit: a bind or overlay of what a rule about paths speaks of fails with `EPERM` and is reported.
+    /// Limit: any process of the sandbox may mount: no capability is asked for.
+    /// Limit: a bind of a directory in which something of the view is mounted takes that along, recursive or not.
+    /// Limit: 10,000 mounts beside those of the view; then `ENOSPC`.
+    mount(source: PathPtr, target: PathPtr, kind: PathPtr, flags: Word, data: UserPtr) Mount Default Emulate(mount) {
+        Mounts => EmulateSlow(perform_mount),
+    };
+    /// Unmounts: refused with `EPERM` and reported, or, with `--allow mount`, done with what was mounted inside.
+    /// Limit: without `--allow mount` a target that is not mounted is `EPERM` too, not `EINVAL`.
+    /// Limit: a copy of `/proc`, `/dev` or `/` goes at once although what is locked to it is mounted in it, also when in use.
+    /// Limit: a use between the two calls with `MNT_EXPIRE` does not keep a mount.
+    umount2(target: PathPtr, flags: Flags) Mount Default Emulate(umount2) {
+        Mounts => EmulateSlow(perform_umount2),
+    };
     /// Exchanges the root of the mount namespace: refused with `EPERM` and reported.
     /// Limit: a root that does not exist is `EPERM` too, not `ENOENT`.
     pivot_root(new: PathPtr, old: PathPtr) Mount Compat Emulate(pivot_root);
@@ -66,21 +89,23 @@ fn mount(guest: &dyn Guest, source: PathPtr, target: PathPtr, kind: PathPtr, fla
     let flags = MsFlags::from_bits_truncate(flags.0);
     let propagation = MsFlags::MS_SHARED | MsFlags::MS_PRIVATE | MsFlags::MS_SLAVE | MsFlags::MS_UNBINDABLE;
     let (what, remedy) = if flags.contains(MsFlags::MS_REMOUNT) {
-        (format!("with other flags on {target}"), format!("choose at start with --read {target} or --write {target}"))
+        (
+            format!("with other flags on {target}"),
+            format!("choose at start with --read {target} or --write {target}, or allow with --allow mount"),
+        )
     } else if flags.contains(MsFlags::MS_BIND) {
         (
             format!("{} on {target}", shown(&source)),
-            format!("show it at start with --volume {}:{target}", shown(&source)),
+            format!("show it at start with --volume {}:{target}, or allow with --allow mount", shown(&source)),
         )
     } else if flags.intersects(propagation) {
-        (format!("with other propagation on {target}"), "the sandbox's mounts do not change after the start".into())
+        (format!("with other propagation on {target}"), "allow with --allow mount".into())
     } else if flags.contains(MsFlags::MS_MOVE) {
-        (
-            format!("moved from {} to {target}", shown(&source)),
-            "the sandbox's mounts do not change after the start".into(),
-        )
+        (format!("moved from {} to {target}", shown(&source)), "allow with --allow mount".into())
     } else if kind.as_bytes() == b"tmpfs" {
-        (format!("tmpfs on {target}"), format!("make it at start with --tmpfs {target}"))
+        (format!("tmpfs on {target}"), format!("make it at start with --tmpfs {target}, or allow with --allow mount"))
+    } else if matches!(kind.as_bytes(), b"ramfs" | b"proc" | b"sysfs" | b"overlay" | b"devpts" | b"mqueue") {
+        (format!("{} on {target}", shown(&kind)), "allow with --allow mount".into())
     } else {
         let (kind, source) = (shown(&kind), shown(&source));
         (format!("{kind} on {target}"), format!("mount {source} outside and show it with --volume HOST:{target}"))
@@ -90,7 +115,7 @@ fn mount(guest: &dyn Guest, source: PathPtr, target: PathPtr, kind: PathPtr, fla
 
 fn umount2(guest: &dyn Guest, target: PathPtr, _flags: Flags) -> Answer {
     let target = shown(&guest.read_path(target)?);
-    deny(guest, "umount2", target, "the sandbox's mounts do not change after the start".into())
+    deny(guest, "umount2", target, "allow with --allow mount; what the view is made of stays in any case".into())
 }
 
 fn pivot_root(guest: &dyn Guest, new: PathPtr, old: PathPtr) -> Answer {
@@ -148,11 +173,11 @@ mod tests {
     fn each_kind_of_mount_is_named_with_its_remedy() {
         let scratch = denied("none", "/mnt", Some("tmpfs"), MsFlags::MS_NOSUID);
         assert_eq!((scratch.call, scratch.what.as_str()), ("mount", "tmpfs on /mnt"));
-        assert_eq!(scratch.remedy, "make it at start with --tmpfs /mnt");
+        assert_eq!(scratch.remedy, "make it at start with --tmpfs /mnt, or allow with --allow mount");
 
         let bind = denied("/srv", "/mnt", None, MsFlags::MS_BIND | MsFlags::MS_REC);
         assert_eq!(bind.what, "/srv on /mnt");
-        assert_eq!(bind.remedy, "show it at start with --volume /srv:/mnt");
+        assert_eq!(bind.remedy, "show it at start with --volume /srv:/mnt, or allow with --allow mount");
 
         let remount = denied("", "/usr", None, MsFlags::MS_REMOUNT | MsFlags::MS_BIND);
         assert_eq!(remount.what, "with other flags on /usr");
