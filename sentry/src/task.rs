@@ -17,13 +17,15 @@ use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
 use shim::sys;
 use syscalls::args::{DirFd, Fd, UserPtr};
-use syscalls::guest::{Decision, Denial, Guest};
+use syscalls::clock::Pretended;
+use syscalls::guest::{Around, Decision, Denial, Guest};
 use syscalls::owners::Owner;
 use syscalls::rules::Rules;
 
 use crate::entry::Entry;
 use crate::platform::{Notification, Platform};
 use crate::supervise::Shared;
+use crate::supervise::clock::mappings;
 
 /// One pending call.
 pub struct Task<'a, P> {
@@ -32,18 +34,25 @@ pub struct Task<'a, P> {
     lead: Option<&'a dyn Fn() -> bool>,
     /// Whether the caller was still there after the last read.
     confirmed: Cell<bool>,
+    /// What is to be done around the call.
+    wish: Cell<Option<Around>>,
 }
 
 impl<'a, P: Platform> Task<'a, P> {
     /// The task behind `notification`.
     pub fn new(notification: Notification, shared: &'a Shared<P>) -> Self {
-        Self { notification, shared, lead: None, confirmed: Cell::new(false) }
+        Self { notification, shared, lead: None, confirmed: Cell::new(false), wish: Cell::new(None) }
     }
 
     /// The same, answered by the thread that leads: `hand_over` is called before something that may sleep, perhaps more
     /// than once, and says whether another thread leads now.
     pub fn led(self, hand_over: &'a dyn Fn() -> bool) -> Self {
         Self { lead: Some(hand_over), ..self }
+    }
+
+    /// What the handler wishes to be done around the call.
+    pub fn wish(&self) -> Option<Around> {
+        self.wish.take()
     }
 
     /// Asks whether the caller is still there, and so was it until now.
@@ -250,6 +259,55 @@ impl<P: Platform> Guest for Task<'_, P> {
 
     fn rules(&self) -> &Rules {
         &self.shared.rules
+    }
+
+    fn clock(&self) -> Option<&Pretended> {
+        self.shared.clock.as_ref().map(|clock| &clock.pretended)
+    }
+
+    fn clock_page(&self) -> Result<OwnedFd, Errno> {
+        self.shared.clock.as_ref().ok_or(Errno::EINVAL)?.page()
+    }
+
+    fn make_clock_calls_plain(&self) -> Result<(), Errno> {
+        let clock = self.shared.clock.as_ref().ok_or(Errno::EINVAL)?;
+        self.still_pending()?;
+        clock.make_plain(self.shared.proc.as_fd(), self.notification.tid, false).map(drop)
+    }
+
+    fn adjusts_itself(&self) -> bool {
+        let Some(patch) = self.shared.clock.as_ref().and_then(|clock| clock.patch()) else { return false };
+        let ip = self.notification.instruction_pointer;
+        patch.may_be_called_from(ip)
+            && mappings(self.shared.proc.as_fd(), self.notification.tid)
+                .ok()
+                .and_then(|maps| shim::vdso::Place::find(&maps))
+                .is_some_and(|place| patch.called_from(place.vdso.start as u64, ip))
+    }
+
+    fn timer_clock(&self, timer: i32) -> Result<i32, Errno> {
+        let file = self.open_proc(format_args!("timers"), libc::O_RDONLY)?;
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut std::fs::File::from(file), &mut text).map_err(|_| Errno::EINVAL)?;
+        // A paragraph a timer, see proc_pid_timers(5).
+        let mut lines = text
+            .lines()
+            .skip_while(|line| line.strip_prefix("ID:").and_then(|id| id.trim().parse().ok()) != Some(timer));
+        let clock = lines.find_map(|line| line.strip_prefix("ClockID:"));
+        clock.and_then(|clock| clock.trim().parse().ok()).ok_or(Errno::EINVAL)
+    }
+
+    fn is_interrupted(&self) -> Result<bool, Errno> {
+        let status = self.status()?;
+        let set = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key)).ok_or(Errno::ESRCH)?;
+            u64::from_str_radix(line.trim(), 16).map_err(|_| Errno::ESRCH)
+        };
+        Ok((set("SigPnd:")? | set("ShdPnd:")?) & !set("SigBlk:")? != 0)
+    }
+
+    fn around(&self, wish: Around) {
+        self.wish.set(Some(wish));
     }
 
     fn record(&self, denial: Denial) {

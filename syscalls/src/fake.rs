@@ -12,7 +12,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use crate::args::{DirFd, Fd, PathPtr, UserPtr};
-use crate::guest::{Decision, Denial, Guest};
+use crate::guest::{Around, Decision, Denial, Guest};
 use crate::owners::Owner;
 use crate::rules::Rules;
 
@@ -49,6 +49,14 @@ pub(crate) struct FakeGuest {
     pub full: bool,
     /// It was killed when its memory had been looked at.
     pub gone: bool,
+    /// Its clock, if it is not the host's.
+    pub clock: Option<crate::clock::Pretended>,
+    /// The clocks of its timers, by number.
+    pub timers: HashMap<i32, i32>,
+    /// What was asked for around the call.
+    pub wishes: RefCell<Vec<Around>>,
+    /// A signal waits for it.
+    pub interrupted: std::cell::Cell<bool>,
 }
 
 impl Default for FakeGuest {
@@ -66,6 +74,10 @@ impl Default for FakeGuest {
             largest_file: u64::MAX,
             full: false,
             gone: false,
+            clock: None,
+            timers: HashMap::new(),
+            wishes: RefCell::default(),
+            interrupted: std::cell::Cell::new(false),
         }
     }
 }
@@ -208,6 +220,22 @@ impl Guest for FakeGuest {
 
     fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    fn clock(&self) -> Option<&crate::clock::Pretended> {
+        self.clock.as_ref()
+    }
+
+    fn timer_clock(&self, timer: i32) -> Result<i32, Errno> {
+        self.timers.get(&timer).copied().ok_or(Errno::EINVAL)
+    }
+
+    fn is_interrupted(&self) -> Result<bool, Errno> {
+        Ok(self.interrupted.get())
+    }
+
+    fn around(&self, wish: Around) {
+        self.wishes.borrow_mut().push(wish);
     }
 
     fn record(&self, denial: Denial) {

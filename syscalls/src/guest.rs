@@ -14,6 +14,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use crate::args::{DirFd, Fd, PathPtr, Size, UserPtr};
+use crate::clock::Pretended;
 use crate::owners::Owner;
 use crate::rules::Rules;
 
@@ -48,6 +49,22 @@ pub struct Decision {
     pub rule: Option<String>,
     /// With which errno the call was refused.
     pub refused: Option<Errno>,
+}
+
+/// What is to be done while the kernel runs a call, and right after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Around {
+    /// The call runs a program: its clock is patched before its first instruction.
+    Exec,
+    /// The caller's memory is changed for the time of the call. Whatever the call makes of it must be harmless.
+    Change {
+        /// Where.
+        at: UserPtr,
+        /// What is there, and will be again.
+        from: Vec<u8>,
+        /// What the call is to find.
+        to: Vec<u8>,
+    },
 }
 
 /// One pending call's task.
@@ -156,6 +173,42 @@ pub trait Guest {
 
     /// What the policy says beyond what ring 1 enforces.
     fn rules(&self) -> &Rules;
+
+    /// The pretended clock, if the sandbox has one.
+    fn clock(&self) -> Option<&Pretended> {
+        None
+    }
+
+    /// A descriptor of the page that tells the pretended time ([`crate::clock::page`]), read-only.
+    fn clock_page(&self) -> Result<OwnedFd, Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Makes the functions of the caller's vDSO plain system calls.
+    fn make_clock_calls_plain(&self) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Whether a clock is read by the vDSO's own code, whose caller adjusts the answer.
+    fn adjusts_itself(&self) -> bool {
+        false
+    }
+
+    /// The clock of one of the caller's timers, by the timer's number. `EINVAL`
+    fn timer_clock(&self, timer: i32) -> Result<i32, Errno> {
+        let _ = timer;
+        Err(Errno::EINVAL)
+    }
+
+    /// Whether a signal waits for the caller that it does not block.
+    fn is_interrupted(&self) -> Result<bool, Errno> {
+        Ok(false)
+    }
+
+    /// Asks for something to be done around a call that only looks, when the kernel runs it. The last wish counts.
+    fn around(&self, wish: Around) {
+        let _ = wish;
+    }
 
     /// Notes a refusal for the report.
     fn record(&self, denial: Denial);

@@ -181,6 +181,7 @@ pub fn feature(feature: Feature) -> &'static str {
         Feature::TracePaths => "`--trace denied`",
         Feature::PinnedCpus => "`--cpus` by pinning",
         Feature::NoTracing => "tracing switched off",
+        Feature::VirtualClock => "`--clock`",
     }
 }
 

@@ -55,6 +55,7 @@ fn layer(options: Run, facts: &Facts) -> Result<Layer, Error> {
         workdir: options.workdir.as_deref().map(here),
         net: options.net,
         hostname: options.hostname,
+        clock: options.clock,
         limits: options.limits,
         cow_store: options.cow_store,
         interpose: options.interpose,

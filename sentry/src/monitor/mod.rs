@@ -5,6 +5,7 @@
 
 mod audit;
 pub mod cgroup;
+mod clock;
 mod cow;
 mod idmap;
 pub mod limits;
@@ -40,6 +41,7 @@ use crate::changes::layer::Layer;
 use crate::changes::obeyed::Obeyed;
 use crate::changes::record::{self, Argument, Ending, Record};
 use crate::platform::Platform;
+use crate::policy::clock::Clock;
 use crate::policy::view::Facts;
 use crate::policy::{Interpose, Net, Policy, Sink, environment};
 use crate::report::{Cause, ChangedFile, Report};
@@ -130,6 +132,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         let mut notes = arranged.notes;
         notes.append(&mut ids.notes);
         notes.append(&mut decided.warnings);
+        let clock = clock::decide(policy, &mut notes);
         if policy.net == Net::All {
             notes.push("--net all: the program has this host's network, its local services included".to_owned());
         }
@@ -165,6 +168,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
             environment: variables,
             workdir: arranged.workdir,
             allow_degraded: policy.allow_degraded,
+            clock: clock.plan,
         };
         let mut rules = arranged.rules;
         rules.host_network = policy.net == Net::All;
@@ -172,7 +176,12 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         rules.trace = policy.trace_denied;
         rules.log_refusals = policy.audit.is_some();
         rules.audit = policy.audit.is_some() && !policy.patterns.iter().any(|rule| rule.log);
-        let orders = wait::Once::new(Orders { dispatch: Dispatch::new(&routes), rules, watched: decided.watched });
+        let orders = wait::Once::new(Orders {
+            dispatch: Dispatch::new(&routes),
+            rules,
+            watched: decided.watched,
+            clock: clock.order,
+        });
         let launched = wait::launch::<P>(&plan, &orders, decided.cgroup.as_ref())?;
         // Ends of pipes that only the guest may hold, and mounts that are attached by now.
         standard.guest_ends.clear();
@@ -284,6 +293,7 @@ fn features(
     add(policy.trace_denied, Feature::TracePaths);
     add(pinned, Feature::PinnedCpus);
     add(!policy.tracing_inside, Feature::NoTracing);
+    add(policy.clock != Clock::Hosts, Feature::VirtualClock);
     features
 }
 
@@ -321,6 +331,9 @@ fn supervisor_filter(features: &[Feature]) -> Vec<syscalls::filter::Instruction>
     }
     if any(&[Feature::SocketGrants, Feature::PathCalls]) {
         calls.extend(own_calls::FOR_SOCKETS);
+    }
+    if any(&[Feature::VirtualClock]) {
+        calls.extend(own_calls::FOR_CLOCK);
     }
     compile_list(Arch::native(), &calls, Verdict::Kill)
 }

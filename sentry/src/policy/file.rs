@@ -14,6 +14,7 @@ use nix::unistd::Uid;
 use serde::Deserialize;
 use syscalls::table::Surface;
 
+use super::clock::Clock;
 use super::layer::Layer;
 use super::limits::LimitChanges;
 use super::path::{self, shown};
@@ -91,6 +92,7 @@ struct Network {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct Process {
     hostname: Option<String>,
+    clock: Option<Clock>,
     workdir: Option<String>,
     surface: Option<Reachable>,
     bare_proc: Option<bool>,
@@ -240,6 +242,7 @@ impl<'a> Reader<'a> {
             environment: environment.into(),
             net: network.mode,
             hostname: process.hostname,
+            clock: process.clock,
             limits,
             cow_store: files.cow_store,
             bare_proc: process.bare_proc,

@@ -11,6 +11,7 @@ use hashbrown::HashSet;
 use syscalls::pattern::{Pattern, is_pattern};
 use syscalls::table::Surface;
 
+use super::clock::Clock;
 use super::limits::LimitChanges;
 use super::path::{absolute, check_bytes, shown};
 use super::rule::{Kind, MadeFile, PatternRule, Subject, escaped, subject};
@@ -35,6 +36,7 @@ pub struct Layer {
     pub environment: Environment,
     pub net: Option<Net>,
     pub hostname: Option<String>,
+    pub clock: Option<Clock>,
     pub limits: LimitChanges,
     pub cow_store: Option<CowStore>,
     pub bare_proc: Option<bool>,
@@ -63,6 +65,7 @@ impl Layer {
         replace(&mut policy.cwd, self.cwd);
         replace(&mut policy.net, self.net);
         replace(&mut policy.hostname, self.hostname);
+        replace(&mut policy.clock, self.clock);
         replace(&mut policy.cow_store, self.cow_store);
         replace(&mut policy.bare_proc, self.bare_proc);
         replace(&mut policy.tracing_inside, self.tracing_inside);

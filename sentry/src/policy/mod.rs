@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use syscalls::table::Surface;
 
+pub mod clock;
 pub mod environment;
 pub mod file;
 pub mod grant;
@@ -165,6 +166,8 @@ pub struct Policy {
     pub net: Net,
     /// Host name inside.
     pub hostname: String,
+    /// Clock.
+    pub clock: clock::Clock,
     /// Limits.
     pub limits: Limits,
     /// Where copies of changed files live.
@@ -227,6 +230,7 @@ impl Policy {
             environment: Environment::default(),
             net: Net::None,
             hostname: "sandbox".to_owned(),
+            clock: clock::Clock::Hosts,
             limits: Limits::default(),
             cow_store: CowStore::Disk,
             bare_proc: false,

@@ -6,10 +6,12 @@
 //! the kernel kills the sandbox with it.
 
 mod audit;
+pub mod clock;
 mod denials;
 pub mod own_calls;
 mod pace;
 mod pool;
+mod tracer;
 pub mod watch;
 
 use std::io::IoSliceMut;
@@ -53,6 +55,8 @@ pub struct Shared<P> {
     pub denials: Denials,
     /// Decisions on their way to the monitor.
     pub audit: Audit,
+    /// The sandbox's own clock, if it has one.
+    pub clock: Option<clock::Clock>,
 }
 
 impl<P> Shared<P> {
@@ -78,6 +82,8 @@ pub struct Orders {
     pub rules: Rules,
     /// Sums to watch over.
     pub watched: Watched,
+    /// The sandbox's own clock.
+    pub clock: Option<clock::Order>,
 }
 
 /// Runs the supervisor to its end; returns its exit code, which only says whether it did its work.
@@ -128,6 +134,7 @@ fn supervise<P: Platform>(
     let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
     let descriptors = shim::sys::open_at(Some(proc.as_fd()), c"self/fd", flags, 0, 0)
         .step(|| "open the supervisor's own descriptors")?;
+    let clock = orders.clock.map(|order| clock::Clock::start(order, proc.as_fd())).transpose()?;
     // A guest's limit on files must not kill the supervisor.
     shim::sys::ignore_signal(libc::SIGXFSZ).step(|| "ignore SIGXFSZ")?;
     shim::sys::load_filter(&plan.supervisor_filter, 0).step(|| "confine the supervisor by its own filter")?;
@@ -143,7 +150,11 @@ fn supervise<P: Platform>(
         descriptors,
         denials,
         audit,
+        clock,
     });
+    if shared.clock.is_some() {
+        tracer::start(Arc::clone(&shared), init_pid.as_raw()).step(|| "start the thread that patches programs")?;
+    }
     pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;
 
     // Nobody in the sandbox can mount or unmount; a program outside that replaces a file takes what is mounted on it away.

@@ -1,7 +1,7 @@
 //! The syscalls that the supervisor itself needs: its own filter allows these and kills it for any other.
 //!
-//! What is not here is what a hijacked supervisor cannot do: no exec, no sockets of its own, no mounts, no ptrace(2), no
-//! signals to others.
+//! What is not here is what a hijacked supervisor cannot do: no exec, no sockets of its own, no mounts, no signals to
+//! others, and no ptrace(2) but with a pretended clock.
 
 /// Needed by every policy: memory, threads, waiting, the listener's ioctls, looking at guests.
 pub const ALWAYS: &[&str] = &[
@@ -102,3 +102,6 @@ pub const FOR_PATHS: &[&str] = &[
 
 /// Needed when sockets in grants are decided by the supervisor.
 pub const FOR_SOCKETS: &[&str] = &["connect", "getsockname", "getsockopt", "sendto"];
+
+/// Needed when the sandbox has a clock of its own: programs are stopped at their exec and patched, timers are set.
+pub const FOR_CLOCK: &[&str] = &["pread64", "ptrace", "pwrite64", "timerfd_settime"];

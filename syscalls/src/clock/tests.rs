@@ -1,5 +1,10 @@
+use super::set::{clock_settime, settimeofday};
+use super::steer::{adjtimex, clock_adjtime};
 use super::*;
+use crate::args::ClockId;
 use crate::fake::FakeGuest;
+use crate::reply::{Answer, Reply};
+use crate::sys::TIMEX_WORDS;
 
 fn words(words: [i64; 2]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_ne_bytes()).collect()
