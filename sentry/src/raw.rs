@@ -213,14 +213,14 @@ impl ClockPage {
     pub fn publish(&self, words: [i64; syscalls::clock::page::WORDS]) {
         use std::sync::atomic::Ordering;
         use std::sync::atomic::fence;
-        let sequence = &self.0[syscalls::clock::page::SEQUENCE];
-        // 32 bits of it are read.
-        let before = sequence.load(Ordering::Relaxed);
-        sequence.store(before.wrapping_add(1), Ordering::Relaxed);
+        use syscalls::clock::page::{SEQUENCE, STEP, WRITTEN};
+        let sequence = &self.0[SEQUENCE];
+        let before = sequence.load(Ordering::Relaxed) & !(STEP - 1);
+        sequence.store(before | WRITTEN, Ordering::Relaxed);
         fence(Ordering::Release);
         for (place, word) in self.0.iter().zip(words).skip(1) {
             place.store(word, Ordering::Relaxed);
         }
-        sequence.store(before.wrapping_add(2), Ordering::Release);
+        sequence.store(before.wrapping_add(STEP) | words[SEQUENCE], Ordering::Release);
     }
 }

@@ -101,7 +101,7 @@ impl<'a> Image<'a> {
     /// The room behind everything, which nothing uses: the padding of the last page, all of it zero.
     pub fn free(&self) -> Range<usize> {
         let used = self.bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        used.max(self.end).next_multiple_of(16).min(self.bytes.len())..self.bytes.len()
+        used.max(self.end).next_multiple_of(64).min(self.bytes.len())..self.bytes.len()
     }
 }
 

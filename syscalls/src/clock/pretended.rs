@@ -63,7 +63,8 @@ impl Course {
         let ahead = i128::from(self.base) - i128::from(self.host);
         let second = i128::from(SECOND);
         let mut words = [0; page::WORDS];
-        words[page::SCALED] = i64::from(self.rate != NORMAL_RATE);
+        // The mark alone: whoever publishes the words counts.
+        words[page::SEQUENCE] = if self.rate == NORMAL_RATE { 0 } else { page::SCALED };
         words[page::SECONDS] = clamped(ahead.div_euclid(second));
         words[page::NANOSECONDS] = clamped(ahead.rem_euclid(second));
         words[page::HOST_BASE] = self.host;
@@ -208,7 +209,7 @@ mod tests {
         assert_eq!(course.pretended(500), 4_500, "the host's may be set back");
         assert_eq!(course.host(5_500), 1_500);
         let words = course.words();
-        assert_eq!((words[page::SCALED], words[page::SECONDS], words[page::NANOSECONDS]), (0, 0, 4_000));
+        assert_eq!((words[page::SEQUENCE], words[page::SECONDS], words[page::NANOSECONDS]), (0, 0, 4_000));
         let back = Course { host: 5_000, base: 1_000, ..course }.words();
         assert_eq!((back[page::SECONDS], back[page::NANOSECONDS]), (-1, SECOND - 4_000));
     }
