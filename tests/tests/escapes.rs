@@ -23,13 +23,19 @@ fn guest<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
     guest
 }
 
-/// Both sandboxes, with the probe's own directory granted.
-fn boxed(project: &Project, options: &[&str], arguments: &[&str]) -> [(&'static str, Outcome); 2] {
-    [("sentry", &site().sentry), ("always CONTINUE", &site().always_continue)].map(|(name, binary)| {
+/// Both sandboxes, with the probe's own directory granted; and the product with what makes its supervisor do more.
+fn boxed(project: &Project, options: &[&str], arguments: &[&str]) -> Vec<(&'static str, Outcome)> {
+    let sandboxes: [(&str, &Path, &[&str]); 3] = [
+        ("sentry", &site().sentry, &[]),
+        ("always CONTINUE", &site().always_continue, &[]),
+        ("with a clock of its own", &site().sentry, &["--clock", "virtual"]),
+    ];
+    let run = |(name, binary, more): (&'static str, &Path, &[&str])| {
         let probe = site().probe.parent().expect("a directory");
         let sandbox = Sandbox::new(project).binary(binary).options(["--read"]).options([probe]);
-        (name, sandbox.options(options).run(guest(arguments)))
-    })
+        (name, sandbox.options(more).options(options).run(guest(arguments)))
+    };
+    sandboxes.into_iter().map(run).collect()
 }
 
 /// The probe succeeds natively and fails in both sandboxes.
