@@ -275,6 +275,12 @@ impl<P: Platform> Guest for Task<'_, P> {
         clock.make_plain(self.shared.proc.as_fd(), self.notification.tid, false).map(drop)
     }
 
+    fn patch_clock_late(&self) {
+        if let Some(clock) = &self.shared.clock {
+            clock.tracer.settle(clock, self.shared.proc.as_fd(), self.notification.tid);
+        }
+    }
+
     fn adjusts_itself(&self) -> bool {
         let Some(patch) = self.shared.clock.as_ref().and_then(|clock| clock.patch()) else { return false };
         let ip = self.notification.instruction_pointer;

@@ -189,6 +189,10 @@ pub trait Guest {
         Err(Errno::EINVAL)
     }
 
+    /// Makes the functions of the caller's vDSO plain system calls if it is a program that could not be stopped at its exec,
+    /// for a debugger traces it.
+    fn patch_clock_late(&self) {}
+
     /// Whether a clock is read by the vDSO's own code, whose caller adjusts the answer.
     fn adjusts_itself(&self) -> bool {
         false

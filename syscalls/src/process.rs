@@ -6,6 +6,8 @@
 
 use nix::errno::Errno;
 
+use crate::args::{Int, Word};
+use crate::guest::Guest;
 use crate::table::{Check, Op, Test, Verdict};
 
 /// Every `CLONE_NEW*` that `clone` takes. `CLONE_NEWTIME` is not among them: its bit is part of the exit signal there.
@@ -17,6 +19,9 @@ const CLONE: &[Check] =
     &[Check { all: &[Test { arg: 0, op: Op::AnyOf(NAMESPACES) }], then: Verdict::Fail(Errno::EPERM) }];
 const UNSHARE: &[Check] =
     &[Check { all: &[Test { arg: 0, op: Op::AnyOf(NAMESPACES | TIME) }], then: Verdict::Fail(Errno::EPERM) }];
+
+/// `ARCH_SET_FS`: what the C library of a program does first of all.
+const LOCAL_STORAGE: &[Check] = &[Check { all: &[Test { arg: 0, op: Op::Equal(0x1002) }], then: Verdict::Notify }];
 
 crate::syscalls! {
     /// Makes a process or thread.
@@ -64,7 +69,8 @@ crate::syscalls! {
     /// Registers a restartable sequence.
     rseq(area: UserPtr, length: Uint, flags: Flags, signature: Uint) Process Judge Allow;
     /// Sets and reads registers and features of an x86 thread, such as the base of its local storage.
-    arch_prctl(option: Int, argument: Word) Process Judge Allow;
+    arch_prctl(option: Int, argument: Word) Process Judge Allow
+        { VirtualClock => Observe(arch_prctl) when LOCAL_STORAGE };
     /// Sets a segment of thread-local storage; 32-bit only, fails with `ENOSYS`.
     set_thread_area(descriptor: UserPtr) Process Compat Errno(ENOSYS);
     /// Reads a segment of thread-local storage; 32-bit only, fails with `ENOSYS`.
@@ -116,6 +122,11 @@ crate::syscalls! {
     getrusage(who: Int, usage: UserPtr) Process Judge Allow;
     /// Returns what was used of processor time.
     times(buffer: UserPtr) Process Default Allow;
+}
+
+/// A program that could not be stopped at its exec has hardly begun.
+fn arch_prctl(guest: &dyn Guest, _option: Int, _argument: Word) {
+    guest.patch_clock_late();
 }
 
 #[cfg(test)]

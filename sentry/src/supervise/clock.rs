@@ -59,23 +59,22 @@ impl Clock {
         self.patch.as_ref()
     }
 
-    /// Makes the entries of a process's vDSO plain system calls, without tracing it; those agree with the page. With
-    /// `only_fresh`, only if nobody has patched it yet. Says whether it was done.
-    pub fn make_plain(&self, proc: BorrowedFd, process: i32, only_fresh: bool) -> Result<bool, Errno> {
+    /// Makes the entries of a process's vDSO plain system calls, without tracing it; those agree with the page. One that
+    /// runs already (`late`) only if nobody has patched it yet. Says whether it was done.
+    pub fn make_plain(&self, proc: BorrowedFd, process: i32, late: bool) -> Result<bool, Errno> {
         let patch = self.patch.as_ref().ok_or(Errno::ENXIO)?;
         let place = Place::find(&mappings(proc, process)?).ok_or(Errno::ENXIO)?;
         let name = Entry::new(format_args!("{process}/mem"))?;
         let memory = shim::sys::open_at(Some(proc), name.name()?, libc::O_RDWR | libc::O_CLOEXEC, 0, 0)?;
         let at = |offset: usize| i64::try_from(place.vdso.start + offset).map_err(|_| Errno::EFAULT);
-        if only_fresh {
-            let (offset, kernels) = patch.witness();
+        for (offset, kernels) in patch.witnesses().filter(|_| late) {
             let mut there = vec![0; kernels.len()];
             let length = pread(&memory, &mut there, at(offset)?)?;
             if there.get(..length) != Some(kernels) {
                 return Ok(false);
             }
         }
-        for (offset, bytes) in patch.plain() {
+        for (offset, bytes) in patch.plain(late) {
             if pwrite(&memory, bytes, at(*offset)?)? != bytes.len() {
                 return Err(Errno::EFAULT);
             }

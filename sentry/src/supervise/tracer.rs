@@ -6,20 +6,22 @@
 //! the old program. Either way the caller is let go at once. The same stop gives back memory that was changed for the time
 //! of another call ([`Around::Change`]).
 //!
-//! A program that a debugger of the guest traces cannot be seized. Its new vDSO is looked for a while in its memory, and
-//! made to read the clock by system call.
+//! A program that a debugger of the guest traces cannot be seized. Its new vDSO is made to read the clock by system call when
+//! its C library sets up the first thread, which is a call that comes to us; for programs without one it is looked for a
+//! while in their memory.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::time::TimeSpec;
 use shim::vdso::trace::{self, Event};
 use syscalls::guest::Around;
 use syscalls::reply::Response;
@@ -30,9 +32,8 @@ use crate::platform::{Notification, Platform};
 
 /// How long the new vDSO of a program is looked for that cannot be stopped.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Between two such looks at first; later it takes longer.
-const SHORTEST: Duration = Duration::from_micros(20);
-const LONGEST: Duration = Duration::from_millis(2);
+/// Between two such looks.
+const PAUSE: Duration = Duration::from_micros(500);
 
 /// A call that is to go on under the tracer's eyes.
 struct Errand {
@@ -44,6 +45,7 @@ struct Errand {
 /// Where such calls are handed in.
 pub struct Tracer {
     queue: Mutex<Vec<Errand>>,
+    late: Mutex<Vec<Late>>,
     bell: EventFd,
     signals: SignalFd,
 }
@@ -57,6 +59,7 @@ impl Tracer {
         set.thread_block()?;
         Ok(Self {
             queue: Mutex::default(),
+            late: Mutex::default(),
             bell: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             signals: SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?,
         })
@@ -70,11 +73,25 @@ impl Tracer {
     }
 }
 
+impl Tracer {
+    fn late(&self) -> MutexGuard<'_, Vec<Late>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The new program of a process goes about its first business: nothing has read the clock yet, so this is the time for
+    /// one that could not be stopped before.
+    pub fn settle(&self, clock: &Clock, proc: BorrowedFd, process: i32) {
+        let mut late = self.late();
+        if late.iter().any(|late| late.process == process) && clock.make_plain(proc, process, true) == Ok(true) {
+            late.retain(|late| late.process != process);
+        }
+    }
+}
+
 /// A program whose exec could not be followed.
 struct Late {
     process: i32,
     until: Instant,
-    pause: Duration,
 }
 
 /// The thread's own.
@@ -84,14 +101,13 @@ struct Rounds<'a, P> {
     init: i32,
     /// What is to be given back at the stop of a thread.
     traced: HashMap<i32, Around>,
-    late: Vec<Late>,
 }
 
 /// Starts the tracer's thread. `init` traces the first program.
 pub fn start<P: Platform>(shared: Arc<Shared<P>>, init: i32) -> Result<(), Errno> {
     let run = move || {
         let Some(clock) = &shared.clock else { return };
-        let mut rounds = Rounds { shared: &shared, clock, init, traced: HashMap::new(), late: Vec::new() };
+        let mut rounds = Rounds { shared: &shared, clock, init, traced: HashMap::new() };
         loop {
             if rounds.round().is_err() {
                 shared.fail();
@@ -114,16 +130,10 @@ impl<P: Platform> Rounds<'_, P> {
             PollFd::new(tracer.bell.as_fd(), PollFlags::POLLIN),
             PollFd::new(tracer.signals.as_fd(), PollFlags::POLLIN),
         ];
-        if let Some(pause) = self.late.iter().map(|late| late.pause).min() {
-            // Shorter than poll(2) can wait.
-            if poll(&mut waiting, PollTimeout::ZERO) == Ok(0) {
-                std::thread::sleep(pause);
-            }
-        } else {
-            match poll(&mut waiting, PollTimeout::NONE) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno),
-            }
+        let pause = (!tracer.late().is_empty()).then(|| TimeSpec::from(PAUSE));
+        match ppoll(&mut waiting, pause, None) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
         }
         // Emptied before anything is looked for, so that what comes meanwhile wakes us again.
         while let Ok(Some(_)) = tracer.signals.read_signal() {}
@@ -196,18 +206,15 @@ impl<P: Platform> Rounds<'_, P> {
         let Some((process, tracer)) = self.process_and_tracer(tid) else { return };
         // The first program is patched by init.
         if tracer != self.init {
-            self.late.push(Late { process, until: Instant::now() + PATIENCE, pause: SHORTEST });
+            self.clock.tracer.late().push(Late { process, until: Instant::now() + PATIENCE });
         }
     }
 
     fn look_for_late_ones(&mut self) {
         let (clock, proc) = (self.clock, self.shared.proc.as_fd());
-        self.late.retain_mut(|late| {
-            late.pause = LONGEST.min(late.pause + late.pause / 16 + Duration::from_nanos(500));
-            match clock.make_plain(proc, late.process, true) {
-                Ok(true) | Err(Errno::ENOENT | Errno::ESRCH) => false,
-                _ => Instant::now() < late.until,
-            }
+        clock.tracer.late().retain(|late| match clock.make_plain(proc, late.process, true) {
+            Ok(true) | Err(Errno::ENOENT | Errno::ESRCH) => false,
+            _ => Instant::now() < late.until,
         });
     }
 

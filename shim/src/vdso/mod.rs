@@ -24,17 +24,19 @@ pub type Edit = (usize, Vec<u8>);
 /// What is done to the vDSO of each program, decided once for the running kernel.
 #[derive(Clone, Debug)]
 pub struct Patch {
-    /// What makes the entries adjust their answers; empty if that cannot be had here.
+    /// What makes the symbols lead to code that adjusts the answer; empty if that cannot be had here.
     adjusting: Vec<Edit>,
-    /// What makes the entries plain system calls.
+    /// What makes them lead to plain system calls.
     plain: Vec<Edit>,
+    /// What makes the vDSO's own functions plain system calls, for programs that may have looked symbols up already.
+    late: Vec<Edit>,
     /// Where a program begins, and where its own two words are.
     begin: usize,
     own: usize,
     /// Where the vDSO's own code makes system calls: the addresses behind them.
     calls: Vec<usize>,
-    /// A word of the image that every patch changes, and what the kernel has there.
-    witness: (usize, Vec<u8>),
+    /// What the kernel has where one patch or another changes something.
+    witnesses: Vec<Edit>,
     length: usize,
 }
 
@@ -54,42 +56,39 @@ impl Patch {
                 symbols.push((symbol, entry));
             }
         }
+        let late = own_functions(&symbols)?;
+        let (value_at, function) = (symbols.first()?.0.value_at, late.first()?);
+        let kernels = |offset: usize, length: usize| Some((offset, image.get(offset..offset + length)?.to_vec()));
+        let mut patch = Self {
+            adjusting: Vec::new(),
+            plain: late.clone(),
+            witnesses: vec![kernels(value_at, 8)?, kernels(function.0, function.1.len())?],
+            late,
+            begin: 0,
+            own: 0,
+            calls: elf.code_places(stub::SYSTEM_CALL).map(|place| place + stub::SYSTEM_CALL.len()).collect(),
+            length: image.len(),
+        };
         let address = |wanted| symbols.iter().find(|(_, entry)| *entry == wanted).map(|(symbol, _)| symbol.address);
-        let calls = elf.code_places(stub::SYSTEM_CALL).map(|place| place + stub::SYSTEM_CALL.len()).collect();
         let at = elf.free().start;
         let code = address(Entry::ClockGettime)
             .zip(address(Entry::Gettimeofday))
             .and_then(|(gettime, timeofday)| stub::Code::linked(at, gettime, timeofday))
             .filter(|code| code.bytes.len() <= elf.free().len());
-        let Some(code) = code else {
-            // The entries themselves become system calls; each is longer than that.
-            let whole = |(symbol, entry): &(elf::Symbol, Entry)| {
-                let bytes = stub::system_call(*entry);
-                (symbol.size >= bytes.len()).then_some((symbol.address, bytes))
+        if let Some(code) = code {
+            let edits = |entries: [usize; 3]| {
+                // Without what is each program's own.
+                let mut edits = vec![(at, code.bytes.get(..code.own).unwrap_or_default().to_vec())];
+                for (symbol, entry) in &symbols {
+                    let to = at + entries[*entry as usize];
+                    edits.push((symbol.value_at, to.to_le_bytes().to_vec()));
+                }
+                edits
             };
-            let plain: Vec<Edit> = symbols.iter().map(whole).collect::<Option<_>>()?;
-            let (first, bytes) = plain.first()?;
-            let witness = (*first, image.get(*first..first + bytes.len())?.to_vec());
-            return Some(Self { adjusting: Vec::new(), plain, begin: 0, own: 0, calls, witness, length: image.len() });
-        };
-        let edits = |entries: [usize; 3]| {
-            let mut edits = vec![(at, code.bytes.clone())];
-            for (symbol, entry) in &symbols {
-                let to = at + entries[*entry as usize];
-                edits.push((symbol.value_at, to.to_le_bytes().to_vec()));
-            }
-            edits
-        };
-        let first = symbols.first()?.0.value_at;
-        Some(Self {
-            adjusting: edits(code.adjusting),
-            plain: edits(code.plain),
-            begin: at + code.begin,
-            own: at + code.own,
-            calls,
-            witness: (first, image.get(first..first + 8)?.to_vec()),
-            length: image.len(),
-        })
+            (patch.adjusting, patch.plain) = (edits(code.adjusting), edits(code.plain));
+            (patch.begin, patch.own) = (at + code.begin, at + code.own);
+        }
+        Some(patch)
     }
 
     /// Whether programs read the pretended clock without a system call.
@@ -105,14 +104,15 @@ impl Patch {
         (edits, self.begin)
     }
 
-    /// What makes its entries plain system calls.
-    pub fn plain(&self) -> &[Edit] {
-        &self.plain
+    /// What makes the vDSO of a program tell the time by system calls: of one that has looked up nothing yet, or of one
+    /// that may have.
+    pub fn plain(&self, may_have_looked: bool) -> &[Edit] {
+        if may_have_looked { &self.late } else { &self.plain }
     }
 
-    /// A word that is the kernel's own as long as nothing was patched: where it is, and what it is then.
-    pub fn witness(&self) -> (usize, &[u8]) {
-        (self.witness.0, &self.witness.1)
+    /// Bytes that are the kernel's own as long as nothing was patched: where they are, and what they are then.
+    pub fn witnesses(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        self.witnesses.iter().map(|(offset, bytes)| (*offset, bytes.as_slice()))
     }
 
     /// Whether a system call behind whose instruction is the address `ip` may have been made by the kernel's own code in
@@ -126,6 +126,15 @@ impl Patch {
     pub fn called_from(&self, vdso: u64, ip: u64) -> bool {
         self.calls.iter().any(|call| vdso.wrapping_add(*call as u64) == ip)
     }
+}
+
+/// Makes each function a system call; all are longer than that.
+fn own_functions(symbols: &[(elf::Symbol, Entry)]) -> Option<Vec<Edit>> {
+    let whole = |(symbol, entry): &(elf::Symbol, Entry)| {
+        let bytes = stub::system_call(*entry);
+        (symbol.size >= bytes.len()).then_some((symbol.address, bytes))
+    };
+    symbols.iter().map(whole).collect()
 }
 
 /// Where the vDSO of a program is, and where its clock page can be.
