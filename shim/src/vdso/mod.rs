@@ -149,7 +149,7 @@ pub struct Place {
 impl Place {
     /// Looks through `/proc/PID/maps`, see proc_pid_maps(5).
     pub fn find(maps: &str) -> Option<Self> {
-        let mut vdso = None;
+        let (mut vdso, mut stack) = (None, None);
         let mut taken = Vec::new();
         for line in maps.lines() {
             let (range, rest) = line.split_once(' ')?;
@@ -158,14 +158,24 @@ impl Place {
             let range = hex(start)?..hex(end)?;
             if rest.ends_with(" [vdso]") {
                 vdso = Some(range.clone());
+            } else if rest.ends_with(" [stack]") {
+                stack = Some(range.clone());
             }
             taken.push(range);
         }
         let vdso = vdso?;
-        // Below the vDSO lie the kernel's pages for it; the first gap beneath them is no stack's room to grow.
+        // Below the vDSO lie the kernel's pages for it, and perhaps more. The first gap beneath serves, but for the one into
+        // which the stack grows.
         let mut below = vdso.start;
         while let Some(range) = taken.iter().find(|range| range.end == below) {
             below = range.start;
+        }
+        if stack.is_some_and(|stack| stack.start == below) {
+            let mut above = vdso.end;
+            while let Some(range) = taken.iter().find(|range| range.start == above) {
+                above = range.end;
+            }
+            return Some(Self { vdso, page: above });
         }
         let page = below.checked_sub(page::SIZE)?;
         Some(Self { vdso, page })

@@ -22,6 +22,13 @@ fn a_place_is_found_below_all_that_belongs_to_the_vdso() {
 ";
     let place = Place::find(maps).expect("a vDSO");
     assert_eq!(place, Place { vdso: 0x7F00_0000_2000..0x7F00_0000_4000, page: 0x7EFF_FFFF_F000 });
+    let above_the_stack = "\
+7ffe348f4000-7ffe34915000 rw-p 00000000 00:00 0                          [stack]
+7ffe34915000-7ffe34917000 r--p 00000000 00:00 0                          [vvar]
+7ffe34917000-7ffe34919000 r-xp 00000000 00:00 0                          [vdso]
+";
+    let place = Place::find(above_the_stack).expect("a vDSO");
+    assert_eq!(place.page, 0x7FFE_3491_9000, "the stack may grow");
     assert_eq!(Place::find("00400000-00401000 r-xp 00000000 08:02 1 /tmp/[vdso]x\n"), None);
     assert_eq!(Place::find(""), None);
 }
