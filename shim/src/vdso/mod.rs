@@ -119,7 +119,7 @@ impl Patch {
     /// a vDSO, whose caller adjusts the answer: then its address must be looked at, for only the place in its page counts
     /// here.
     pub fn may_be_called_from(&self, ip: u64) -> bool {
-        self.adjusts() && self.calls.iter().any(|call| (*call as u64 ^ ip) % page::SIZE as u64 == 0)
+        self.adjusts() && self.calls.iter().any(|call| (*call as u64 ^ ip).is_multiple_of(page::SIZE as u64))
     }
 
     /// Whether it was, in a vDSO at `vdso`.

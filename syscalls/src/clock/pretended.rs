@@ -44,7 +44,7 @@ impl Course {
             return host.saturating_sub(self.host).saturating_add(self.base);
         }
         let since = i128::from(host.saturating_sub(self.host).max(0));
-        clamped((since * i128::from(self.rate) >> 32) + i128::from(self.base))
+        clamped(((since * i128::from(self.rate)) >> 32) + i128::from(self.base))
     }
 
     /// When on the host's clock it will be `pretended`; the end of time if never.
