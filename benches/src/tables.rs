@@ -70,6 +70,11 @@ pub const ALL: &[Table] = &[
         ],
     },
     Table {
+        name: "clock",
+        subjects: &["native", "native again", "sentry --write .", "sentry --clock virtual"],
+        questions: &["clock", "fork", "exec", "startup", "python", "compile"],
+    },
+    Table {
         name: "programs",
         subjects: &[
             "native",

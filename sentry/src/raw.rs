@@ -206,3 +206,47 @@ pub fn birth(object: BorrowedFd) -> Option<(i64, u32)> {
     (result == 0 && found.stx_mask & libc::STATX_BTIME != 0)
         .then_some((found.stx_btime.tv_sec, found.stx_btime.tv_nsec))
 }
+
+/// The page of the pretended clock, as only the supervisor has it: writable.
+#[derive(Debug)]
+pub struct ClockPage(&'static [std::sync::atomic::AtomicI64; syscalls::clock::page::WORDS]);
+
+impl ClockPage {
+    /// Makes it, mapped for good, and the file that it is. Nobody can map that writable any more, or change its size.
+    pub fn new() -> Result<(Self, OwnedFd), Errno> {
+        let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+        // SAFETY: the name is NUL-terminated.
+        let file = descriptor(libc::c_long::from(unsafe { libc::memfd_create(c"clock".as_ptr(), flags) }))?;
+        nix::unistd::ftruncate(&file, 4096)?;
+        // SAFETY: a new mapping of our own, at an address of the kernel's choice.
+        let page = unsafe {
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            libc::mmap(std::ptr::null_mut(), 4096, access, libc::MAP_SHARED, file.as_raw_fd(), 0)
+        };
+        if page == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        const FUTURE_WRITE: libc::c_int = 0x0010;
+        let seals = libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | FUTURE_WRITE | libc::F_SEAL_SEAL;
+        // SAFETY: integers only.
+        Errno::result(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) })?;
+        // SAFETY: the mapping is a page long, aligned, zero, and never unmapped; others only read it, and its size is
+        // sealed, so that no access can fail.
+        Ok((Self(unsafe { &*page.cast() }), file))
+    }
+
+    /// Tells new words: whoever reads meanwhile reads again. One thread at a time.
+    pub fn publish(&self, words: [i64; syscalls::clock::page::WORDS]) {
+        use std::sync::atomic::Ordering;
+        use std::sync::atomic::fence;
+        use syscalls::clock::page::{SEQUENCE, STEP, WRITTEN};
+        let sequence = &self.0[SEQUENCE];
+        let before = sequence.load(Ordering::Relaxed) & !(STEP - 1);
+        sequence.store(before | WRITTEN, Ordering::Relaxed);
+        fence(Ordering::Release);
+        for (place, word) in self.0.iter().zip(words).skip(1) {
+            place.store(word, Ordering::Relaxed);
+        }
+        sequence.store(before.wrapping_add(STEP) | words[SEQUENCE], Ordering::Release);
+    }
+}

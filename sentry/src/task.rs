@@ -19,8 +19,9 @@ use nix::unistd::Pid;
 use shim::sys;
 use syscalls::Remembered;
 use syscalls::args::{DirFd, Fd, UserPtr};
+use syscalls::clock::Pretended;
 use syscalls::credentials::Credentials;
-use syscalls::guest::{Decision, Denial, Guest};
+use syscalls::guest::{Around, Decision, Denial, Guest};
 use syscalls::mount::order::Mounter;
 use syscalls::owners::Owner;
 use syscalls::rules::Rules;
@@ -29,6 +30,7 @@ use crate::entry::Entry;
 use crate::platform::{Notification, Platform};
 use crate::pretended::Image;
 use crate::supervise::Shared;
+use crate::supervise::clock::mappings;
 
 /// One pending call.
 pub struct Task<'a, P> {
@@ -39,12 +41,21 @@ pub struct Task<'a, P> {
     confirmed: Cell<bool>,
     /// The caller's root, while this thread has it too.
     root: RefCell<Option<OwnedFd>>,
+    /// What is to be done around the call.
+    wish: Cell<Option<Around>>,
 }
 
 impl<'a, P: Platform> Task<'a, P> {
     /// The task behind `notification`.
     pub fn new(notification: Notification, shared: &'a Shared<P>) -> Self {
-        Self { notification, shared, lead: None, confirmed: Cell::new(false), root: RefCell::default() }
+        Self {
+            notification,
+            shared,
+            lead: None,
+            confirmed: Cell::new(false),
+            root: RefCell::default(),
+            wish: Cell::new(None),
+        }
     }
 
     /// The same, answered by the thread that leads: `hand_over` is called before something that may sleep, perhaps more
@@ -74,6 +85,11 @@ impl<'a, P: Platform> Task<'a, P> {
         self.root.replace(None);
         drop(entered);
         Ok(result)
+    }
+
+    /// What the handler wishes to be done around the call.
+    pub fn wish(&self) -> Option<Around> {
+        self.wish.take()
     }
 
     /// Asks whether the caller is still there, and so was it until now.
@@ -414,6 +430,61 @@ impl<P: Platform> Guest for Task<'_, P> {
         let mut numbers = line.split_ascii_whitespace().map(|number| number.parse().map_err(|_| Errno::ESRCH));
         let mut next = || numbers.next().unwrap_or(Err(Errno::ESRCH));
         Ok((next()?, next()?))
+    }
+
+    fn clock(&self) -> Option<&Pretended> {
+        self.shared.clock.as_ref().map(|clock| &clock.pretended)
+    }
+
+    fn clock_page(&self) -> Result<OwnedFd, Errno> {
+        self.shared.clock.as_ref().ok_or(Errno::EINVAL)?.page()
+    }
+
+    fn make_clock_calls_plain(&self) -> Result<(), Errno> {
+        let clock = self.shared.clock.as_ref().ok_or(Errno::EINVAL)?;
+        self.still_pending()?;
+        clock.make_plain(self.shared.proc.as_fd(), self.notification.tid, false).map(drop)
+    }
+
+    fn patch_clock_late(&self) {
+        if let Some(clock) = &self.shared.clock {
+            clock.tracer.settle(clock, self.shared.proc.as_fd(), self.notification.tid);
+        }
+    }
+
+    fn adjusts_itself(&self) -> bool {
+        let Some(patch) = self.shared.clock.as_ref().and_then(|clock| clock.patch()) else { return false };
+        let ip = self.notification.instruction_pointer;
+        patch.may_be_called_from(ip)
+            && mappings(self.shared.proc.as_fd(), self.notification.tid)
+                .ok()
+                .and_then(|maps| shim::vdso::Place::find(&maps))
+                .is_some_and(|place| patch.called_from(place.vdso.start as u64, ip))
+    }
+
+    fn timer_clock(&self, timer: i32) -> Result<i32, Errno> {
+        let file = self.open_proc(format_args!("timers"), libc::O_RDONLY)?;
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut std::fs::File::from(file), &mut text).map_err(|_| Errno::EINVAL)?;
+        // A paragraph a timer, see proc_pid_timers(5).
+        let mut lines = text
+            .lines()
+            .skip_while(|line| line.strip_prefix("ID:").and_then(|id| id.trim().parse().ok()) != Some(timer));
+        let clock = lines.find_map(|line| line.strip_prefix("ClockID:"));
+        clock.and_then(|clock| clock.trim().parse().ok()).ok_or(Errno::EINVAL)
+    }
+
+    fn is_interrupted(&self) -> Result<bool, Errno> {
+        let status = self.status()?;
+        let set = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key)).ok_or(Errno::ESRCH)?;
+            u64::from_str_radix(line.trim(), 16).map_err(|_| Errno::ESRCH)
+        };
+        Ok((set("SigPnd:")? | set("ShdPnd:")?) & !set("SigBlk:")? != 0)
+    }
+
+    fn around(&self, wish: Around) {
+        self.wish.set(Some(wish));
     }
 
     fn record(&self, denial: Denial) {

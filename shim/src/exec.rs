@@ -5,13 +5,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, getpid, setpgid, tcsetpgrp};
 
 use crate::failure::{Failure, Step};
 use crate::plan::{Plan, Stdio};
+use crate::vdso::trace;
 use crate::{filter, landlock, limits, sys};
 
 /// What the guest's process needs besides the plan.
@@ -105,8 +106,24 @@ fn prepare(plan: &Plan, seat: &Seat) -> Result<(), Failure> {
     let listener = {
         descriptors(plan, seat.terminal)?;
         sys::default_signals();
+        if patched(plan) {
+            trace::trace_me().step(|| "be traced for the pretended clock").map_err(|failure| {
+                failure.remedy("ptrace(2) seems to be switched off (kernel.yama.ptrace_scope=3); run without --clock")
+            })?;
+        }
         filter::load(plan)?
     };
     pass_on(listener, supervisor.as_fd(), b"L").step(|| "hand the listener to the supervisor")?;
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).step(|| "unblock signals")
+    let mut blocked = SigSet::empty();
+    if patched(plan) {
+        // A signal would stop us for init, which sleeps until we have run the program; it will unblock them.
+        blocked = SigSet::all();
+        blocked.remove(Signal::SIGTRAP);
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&blocked), None).step(|| "unblock signals")
+}
+
+/// Whether init stops the first program to patch its vDSO: its memory is still init's now, which nobody else may trace.
+pub(crate) fn patched(plan: &Plan) -> bool {
+    plan.clock.as_ref().is_some_and(|clock| clock.patch.is_some())
 }

@@ -21,7 +21,7 @@ use nix::unistd::{Pid, chdir, tcgetpgrp, write};
 use crate::failure::{Failure, Step};
 use crate::message::{ToInit, ToMonitor, Usage, receive, send};
 use crate::plan::Plan;
-use crate::{capabilities, exec, identity, sys, terminal, view};
+use crate::{capabilities, exec, identity, sys, terminal, vdso, view};
 
 /// The descriptors that init works with.
 pub struct Channels {
@@ -85,7 +85,28 @@ fn begin(plan: &Plan, channels: &Channels, proc: OwnedFd) -> Result<(Pid, Option
     if let Some(failure) = failed {
         return Err(failure);
     }
+    if let Some(patch) = plan.clock.as_ref().and_then(|clock| clock.patch.as_ref()) {
+        patch_first_program(guest, patch, monitor)?;
+    }
     Ok((guest, terminal))
+}
+
+/// The first program sees the pretended clock like every later one, which the supervisor patches. This one it cannot: the
+/// process that runs it shares our memory until then, and nobody may look into that.
+fn patch_first_program(guest: Pid, patch: &vdso::Patch, monitor: BorrowedFd) -> Result<(), Failure> {
+    let mut lost = None;
+    vdso::trace::follow_child(guest.as_raw(), || {
+        let maps = std::fs::read_to_string(format!("/proc/{guest}/maps"));
+        let maps = maps.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)));
+        lost = maps.and_then(|maps| vdso::trace::patch(guest.as_raw(), patch, &maps)).err();
+        Ok(())
+    })
+    .step(|| "let the program begin with its own clock")?;
+    if let Some(errno) = lost {
+        let what = format!("the clock: the program reads the host's ({}), for it cannot be looked into", errno.desc());
+        let _ = send(monitor, &ToMonitor::Lost(what), None);
+    }
+    Ok(())
 }
 
 /// Enters the guest's own user and mount namespaces.

@@ -21,4 +21,5 @@ pub mod plan;
 pub mod start;
 pub mod sys;
 pub mod terminal;
+pub mod vdso;
 pub mod view;

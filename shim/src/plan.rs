@@ -5,9 +5,12 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{OwnedFd, RawFd};
+use std::time::Duration;
 
 use nix::libc;
 use syscalls::filter::Instruction;
+
+use crate::vdso::Patch;
 
 /// Where the content of a place comes from.
 #[derive(Debug)]
@@ -164,6 +167,15 @@ pub struct Mounting {
     pub count: u64,
 }
 
+/// What a pretended clock needs at the start.
+#[derive(Debug)]
+pub struct Clock {
+    /// What is done to the vDSO of each program. `None`: this kernel gives programs no vDSO.
+    pub patch: Option<Patch>,
+    /// How long the machine seems to have been running.
+    pub uptime: Option<Duration>,
+}
+
 /// Everything about one sandbox.
 #[derive(Debug)]
 pub struct Plan {
@@ -203,4 +215,6 @@ pub struct Plan {
     pub workdir: CString,
     /// Do without protections that the host lacks, after reporting them as lost.
     pub allow_degraded: bool,
+    /// The sandbox has a clock of its own.
+    pub clock: Option<Clock>,
 }

@@ -12,10 +12,12 @@
 //! covered before the guest's user namespace exists, and every one of those mounts is locked for the guest.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::time::ClockId;
 use nix::unistd::{Pid, chdir, pipe2, read, write};
 
 use crate::failure::{Failure, Step};
@@ -139,6 +141,9 @@ fn outer(plan: &Plan, mapped: &OwnedFd, monitor: &OwnedFd, init_channel: OwnedFd
         }
         other => other.step(|| "make a time namespace")?,
     }
+    if let Some(uptime) = plan.clock.as_ref().and_then(|clock| clock.uptime) {
+        pretend_uptime(&proc, uptime)?;
+    }
 
     let (listener, listener_there) = channel()?;
     let Some(init) = sys::clone(libc::CLONE_NEWPID).step(|| "make the guest's pid namespace")? else {
@@ -160,6 +165,25 @@ fn free_low_ports(proc: &OwnedFd) -> Result<(), Failure> {
     let setting = c"sys/net/ipv4/ip_unprivileged_port_start";
     let file = sys::open_at(Some(proc.as_fd()), setting, flags, 0, 0).step(step)?;
     write(&file, b"0\n").step(step).map(drop)
+}
+
+/// Lets the clocks that count from the start of the machine begin with `uptime`: time_namespaces(7). Only before there is a
+/// process in the new namespace.
+fn pretend_uptime(proc: &OwnedFd, uptime: Duration) -> Result<(), Failure> {
+    let step = || "make the machine seem to run since --clock uptime=";
+    let since = |clock: ClockId| -> Result<(i64, i64), Errno> {
+        let now = clock.now()?;
+        let wanted = i64::try_from(uptime.as_secs()).map_err(|_| Errno::ERANGE)?;
+        Ok(match i64::from(uptime.subsec_nanos()) - now.tv_nsec() {
+            nanoseconds @ 0.. => (wanted - now.tv_sec(), nanoseconds),
+            nanoseconds => (wanted - now.tv_sec() - 1, nanoseconds + 1_000_000_000),
+        })
+    };
+    let (monotonic, boot) = (since(ClockId::CLOCK_MONOTONIC).step(step)?, since(ClockId::CLOCK_BOOTTIME).step(step)?);
+    let text = format!("monotonic {} {}\nboottime {} {}\n", monotonic.0, monotonic.1, boot.0, boot.1);
+    let flags = libc::O_WRONLY | libc::O_CLOEXEC;
+    let file = sys::open_at(Some(proc.as_fd()), c"self/timens_offsets", flags, 0, 0).step(step)?;
+    write(&file, text.as_bytes()).step(step).map(drop)
 }
 
 /// `Ok(false)`: the kernel has no such limit and the user allowed to do without.

@@ -15,7 +15,7 @@ use nix::sys::stat::Mode;
 use crate::Remembered;
 use crate::args::{DirFd, Fd, PathPtr, UserPtr};
 use crate::credentials::Credentials;
-use crate::guest::{Decision, Denial, Guest};
+use crate::guest::{Around, Decision, Denial, Guest};
 use crate::mount::order::Mounter;
 use crate::owners::Owner;
 use crate::rules::Rules;
@@ -63,6 +63,14 @@ pub(crate) struct FakeGuest {
     pub boot_offset: (i64, i64),
     /// Who mounts for it.
     pub mounter: Option<Box<dyn Mounter>>,
+    /// Its clock, if it is not the host's.
+    pub clock: Option<crate::clock::Pretended>,
+    /// The clocks of its timers, by number.
+    pub timers: HashMap<i32, i32>,
+    /// What was asked for around the call.
+    pub wishes: RefCell<Vec<Around>>,
+    /// A signal waits for it.
+    pub interrupted: std::cell::Cell<bool>,
 }
 
 impl Default for FakeGuest {
@@ -85,6 +93,10 @@ impl Default for FakeGuest {
             usage: (0, 1),
             boot_offset: (0, 0),
             mounter: None,
+            clock: None,
+            timers: HashMap::new(),
+            wishes: RefCell::default(),
+            interrupted: std::cell::Cell::new(false),
         }
     }
 }
@@ -252,6 +264,22 @@ impl Guest for FakeGuest {
 
     fn boot_offset(&self) -> Result<(i64, i64), Errno> {
         Ok(self.boot_offset)
+    }
+
+    fn clock(&self) -> Option<&crate::clock::Pretended> {
+        self.clock.as_ref()
+    }
+
+    fn timer_clock(&self, timer: i32) -> Result<i32, Errno> {
+        self.timers.get(&timer).copied().ok_or(Errno::EINVAL)
+    }
+
+    fn is_interrupted(&self) -> Result<bool, Errno> {
+        Ok(self.interrupted.get())
+    }
+
+    fn around(&self, wish: Around) {
+        self.wishes.borrow_mut().push(wish);
     }
 
     fn record(&self, denial: Denial) {

@@ -16,6 +16,7 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use crate::Remembered;
 use crate::args::{DirFd, Fd, PathPtr, Size, UserPtr};
+use crate::clock::Pretended;
 use crate::credentials::Credentials;
 use crate::mount::order::Mounter;
 use crate::owners::Owner;
@@ -52,6 +53,22 @@ pub struct Decision {
     pub rule: Option<String>,
     /// With which errno the call was refused.
     pub refused: Option<Errno>,
+}
+
+/// What is to be done while the kernel runs a call, and right after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Around {
+    /// The call runs a program: its clock is patched before its first instruction.
+    Exec,
+    /// The caller's memory is changed for the time of the call. Whatever the call makes of it must be harmless.
+    Change {
+        /// Where.
+        at: UserPtr,
+        /// What is there, and will be again.
+        from: Vec<u8>,
+        /// What the call is to find.
+        to: Vec<u8>,
+    },
 }
 
 /// One pending call's task.
@@ -214,6 +231,45 @@ pub trait Guest {
 
     /// What the task's time namespace adds to the time since the host was started: seconds and nanoseconds.
     fn boot_offset(&self) -> Result<(i64, i64), Errno>;
+    /// The pretended clock, if the sandbox has one.
+    fn clock(&self) -> Option<&Pretended> {
+        None
+    }
+
+    /// A descriptor of the page that tells the pretended time ([`crate::clock::page`]), read-only.
+    fn clock_page(&self) -> Result<OwnedFd, Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Makes the functions of the caller's vDSO plain system calls.
+    fn make_clock_calls_plain(&self) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Makes the functions of the caller's vDSO plain system calls if it is a program that could not be stopped at its exec,
+    /// for a debugger traces it.
+    fn patch_clock_late(&self) {}
+
+    /// Whether a clock is read by the vDSO's own code, whose caller adjusts the answer.
+    fn adjusts_itself(&self) -> bool {
+        false
+    }
+
+    /// The clock of one of the caller's timers, by the timer's number. `EINVAL`
+    fn timer_clock(&self, timer: i32) -> Result<i32, Errno> {
+        let _ = timer;
+        Err(Errno::EINVAL)
+    }
+
+    /// Whether a signal waits for the caller that it does not block.
+    fn is_interrupted(&self) -> Result<bool, Errno> {
+        Ok(false)
+    }
+
+    /// Asks for something to be done around a call that only looks, when the kernel runs it. The last wish counts.
+    fn around(&self, wish: Around) {
+        let _ = wish;
+    }
 
     /// Notes a refusal for the report.
     fn record(&self, denial: Denial);

@@ -7,6 +7,7 @@
 
 pub mod abi;
 pub mod args;
+pub mod clock;
 pub mod credentials;
 pub mod dispatch;
 pub mod filter;
@@ -20,7 +21,6 @@ pub mod rules;
 pub mod table;
 pub mod waits;
 
-mod clock;
 mod exec;
 #[cfg(test)]
 pub(crate) mod fake;

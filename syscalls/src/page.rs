@@ -188,6 +188,7 @@ pub fn feature(feature: Feature) -> &'static str {
         Feature::NoNetwork => "`--nested` without a network",
         Feature::NoPidNamespace => "`--nested`",
         Feature::Mounts => "mounts",
+        Feature::VirtualClock => "`--clock`",
     }
 }
 

@@ -8,7 +8,7 @@
 
 use nix::errno::Errno;
 
-use crate::args::{Flags, UserPtr};
+use crate::args::{Flags, Int, UserPtr, Word};
 use crate::guest::{Denial, Guest};
 use crate::identity::limit::{FIRST, SECOND, getrlimit, prlimit64, setrlimit};
 use crate::identity::namespace;
@@ -27,6 +27,9 @@ const UNSHARE: &[Check] = &[Check { all: &[Test { arg: 0, op: Op::AnyOf(NAMESPAC
 const OWN_LIMITS: &[Check] =
     &[Check { all: &[Test { arg: 0, op: Op::NotEqual(0) }], then: Verdict::Fail(Errno::EPERM) }];
 
+/// `ARCH_SET_FS`: what the C library of a program does first of all.
+const LOCAL_STORAGE: &[Check] = &[Check { all: &[Test { arg: 0, op: Op::Equal(0x1002) }], then: Verdict::Notify }];
+
 crate::syscalls! {
     /// Makes a process or thread.
     /// New namespaces (`CLONE_NEW*`) fail with `EPERM` and are reported, for they would give capabilities over parts of the
@@ -41,9 +44,9 @@ crate::syscalls! {
     /// Makes a process that borrows its parent's memory until it runs a program.
     vfork() Process Judge Allow;
     /// Stops sharing something with other threads.
-    /// Limit: with `--userns emulate` a user namespace alone is pretended: the caller is whom its id maps make of it, and nothing else changes; what `/proc/self/uid_map` shows is the kernel's, and threads are not counted.
     /// New namespaces (`CLONE_NEW*`) fail with `EPERM` and are reported, for they would give capabilities over parts of the
     /// host kernel.
+    /// Limit: with `--userns emulate` a user namespace alone is pretended: the caller is whom its id maps make of it, and nothing else changes; what `/proc/self/uid_map` shows is the kernel's, and threads are not counted.
     unshare(flags: Flags) Process Default Emulate(unshare) when UNSHARE;
     /// Enters a namespace; fails with `EPERM`, for the sandbox's own are the only ones it may be in.
     setns(namespace: Fd, kind: Int) Process Default Errno(EPERM);
@@ -77,7 +80,8 @@ crate::syscalls! {
     /// Registers a restartable sequence.
     rseq(area: UserPtr, length: Uint, flags: Flags, signature: Uint) Process Judge Allow;
     /// Sets and reads registers and features of an x86 thread, such as the base of its local storage.
-    arch_prctl(option: Int, argument: Word) Process Judge Allow;
+    arch_prctl(option: Int, argument: Word) Process Judge Allow
+        { VirtualClock => Observe(arch_prctl) when LOCAL_STORAGE };
     /// Sets a segment of thread-local storage; 32-bit only, fails with `ENOSYS`.
     set_thread_area(descriptor: UserPtr) Process Compat Errno(ENOSYS);
     /// Reads a segment of thread-local storage; 32-bit only, fails with `ENOSYS`.
@@ -171,6 +175,11 @@ const NAMES: [(u64, &str); 8] = [
     (libc::CLONE_NEWCGROUP as u64, "cgroup"),
     (TIME, "time"),
 ];
+
+/// A program that could not be stopped at its exec has hardly begun.
+fn arch_prctl(guest: &dyn Guest, _option: Int, _argument: Word) {
+    guest.patch_clock_late();
+}
 
 #[cfg(test)]
 mod tests {

@@ -32,6 +32,17 @@ pub(crate) fn system_information() -> Result<libc::sysinfo, Errno> {
     }
 }
 
+/// timerfd_settime(2): returns what was set before.
+pub(crate) fn set_timer(timer: BorrowedFd, flags: u32, words: &[i64; 4]) -> Result<[i64; 4], Errno> {
+    const { assert!(size_of::<libc::itimerspec>() == size_of::<[i64; 4]>()) };
+    let mut old = [0; 4];
+    // SAFETY: both arrays have the layout of `struct itimerspec` and outlive the call.
+    done(unsafe {
+        libc::syscall(libc::SYS_timerfd_settime, timer.as_raw_fd(), flags, words.as_ptr(), old.as_mut_ptr())
+    })?;
+    Ok(old)
+}
+
 fn done(result: libc::c_long) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }

@@ -15,6 +15,7 @@ use crate::monitor::nested;
 use crate::monitor::placed::{Layer, Placed};
 use crate::monitor::view::Arranged;
 use crate::monitor::weigh;
+use crate::policy::clock::Clock;
 use crate::policy::path::{absolute, shown};
 use crate::policy::view::{self, Facts, SYSTEM, Source};
 use crate::policy::{Ability, Access, Interpose, Net, Policy};
@@ -121,6 +122,14 @@ fn about_rules(
         Net::All => ["--net all", "none", "nothing per call", "the host's network is shared"],
     };
     rows.push(net);
+    if policy.clock != Clock::Hosts {
+        rows.push([
+            "--clock",
+            "vDSO of each program",
+            "a function call per reading, a stop per exec",
+            "see docs/clock.md",
+        ]);
+    }
     rows.push(["system calls", "filter", "the price of any filter", "see docs/syscalls.md, or --syscall NAME"]);
     let wide = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).min(56);
     let (first, second, third) = (wide(0), wide(1), wide(2));

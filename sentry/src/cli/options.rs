@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 
 use super::bubblewrap::Bubblewrap;
+use crate::policy::clock::Clock;
 use crate::policy::limits::LimitChanges;
 use crate::policy::{Ability, CowStore, Interpose, Net, ProcFiles, Userns};
 
@@ -88,6 +89,10 @@ pub struct Run {
     /// Start in this directory of the sandbox
     #[arg(long, alias = "chdir", value_name = "DIR", help_heading = "Environment")]
     pub workdir: Option<PathBuf>,
+
+    /// A clock of its own: virtual, +3d, -1h or a date; add ,frozen ,scale=N ,uptime=TIME
+    #[arg(long, value_name = "CLOCK", allow_hyphen_values = true, help_heading = "Environment")]
+    pub clock: Option<Clock>,
 
     #[command(flatten)]
     pub(crate) limits: LimitChanges,

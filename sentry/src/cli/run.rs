@@ -66,6 +66,7 @@ fn layer(options: Run, facts: &Facts) -> Result<Layer, Error> {
         hostname: options.hostname,
         proc: options.proc_files,
         kernel: options.uname.as_deref().map(kernel::parse).transpose()?,
+        clock: options.clock,
         limits: options.limits,
         cow_store: options.cow_store,
         interpose: options.interpose,

@@ -5,6 +5,7 @@
 
 mod audit;
 pub mod cgroup;
+mod clock;
 mod cow;
 mod idmap;
 pub mod limits;
@@ -42,6 +43,7 @@ use crate::changes::layer::Layer;
 use crate::changes::obeyed::Obeyed;
 use crate::changes::record::{self, Argument, Ending, Record};
 use crate::platform::Platform;
+use crate::policy::clock::Clock;
 use crate::policy::view::Facts;
 use crate::policy::{Ability, Interpose, Net, Policy, Sink, Userns, environment};
 use crate::report::{Cause, ChangedFile, Report};
@@ -135,6 +137,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         let mut notes = arranged.notes;
         notes.append(&mut ids.notes);
         notes.append(&mut decided.warnings);
+        let clock = clock::decide(policy, &mut notes);
         if policy.net == Net::All {
             notes.push("--net all: the program has this host's network, its local services included".to_owned());
         }
@@ -176,6 +179,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
             environment: variables,
             workdir: arranged.workdir,
             allow_degraded: policy.allow_degraded,
+            clock: clock.plan,
         };
         let mut rules = arranged.rules;
         rules.host_network = policy.net == Net::All;
@@ -185,8 +189,13 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         rules.pretend_namespaces = policy.userns == Userns::Emulate;
         rules.log_refusals = policy.audit.is_some();
         rules.audit = policy.audit.is_some() && !policy.patterns.iter().any(|rule| rule.log);
-        let orders =
-            wait::Once::new(Orders { dispatch: Dispatch::new(&routes), rules, watched: decided.watched, live });
+        let orders = wait::Once::new(Orders {
+            dispatch: Dispatch::new(&routes),
+            rules,
+            watched: decided.watched,
+            live,
+            clock: clock.order,
+        });
         let launched = wait::launch::<P>(&plan, &orders, decided.cgroup.as_ref())?;
         // Ends of pipes that only the guest may hold, and mounts that are attached by now.
         standard.guest_ends.clear();
@@ -319,6 +328,7 @@ fn features(
     add(rules.kernel.is_some(), Feature::NamedKernel);
     add(rules.memory.is_some(), Feature::MemoryLimit);
     add(policy.allow.contains(&Ability::Mount), Feature::Mounts);
+    add(policy.clock != Clock::Hosts, Feature::VirtualClock);
     features
 }
 
@@ -368,6 +378,9 @@ fn supervisor_filter(features: &[Feature], live: bool) -> Vec<syscalls::filter::
     }
     if live {
         calls.extend(own_calls::FOR_LIVE_FILES);
+    }
+    if any(&[Feature::VirtualClock]) {
+        calls.extend(own_calls::FOR_CLOCK);
     }
     compile_list(Arch::native(), &calls, Verdict::Kill)
 }

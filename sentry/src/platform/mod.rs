@@ -22,6 +22,8 @@ pub struct Notification {
     pub number: i32,
     /// Its six argument registers.
     pub registers: [u64; 6],
+    /// The address behind the instruction that made it.
+    pub instruction_pointer: u64,
 }
 
 /// A source of trapped calls.

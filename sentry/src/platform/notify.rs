@@ -42,6 +42,7 @@ impl Platform for Notify {
                         tid: request.pid.cast_signed(),
                         number: request.number,
                         registers: request.registers,
+                        instruction_pointer: request.instruction_pointer,
                     }));
                 }
                 // ENOENT: the caller was killed before we could take its call, or nobody uses the filter any more.

@@ -14,6 +14,7 @@ use nix::unistd::Uid;
 use serde::Deserialize;
 use syscalls::table::Surface;
 
+use super::clock::Clock;
 use super::layer::Layer;
 use super::limits::LimitChanges;
 use super::path::{self, shown};
@@ -94,6 +95,7 @@ struct Network {
 struct Process {
     hostname: Option<String>,
     uname: Option<String>,
+    clock: Option<Clock>,
     workdir: Option<String>,
     surface: Option<Reachable>,
     bare_proc: Option<bool>,
@@ -249,6 +251,7 @@ impl<'a> Reader<'a> {
             net: network.mode,
             hostname: process.hostname,
             kernel: process.uname.as_deref().map(kernel::parse).transpose()?,
+            clock: process.clock,
             limits,
             cow_store: files.cow_store,
             bare_proc: process.bare_proc,

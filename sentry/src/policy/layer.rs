@@ -12,6 +12,7 @@ use syscalls::pattern::{Pattern, is_pattern};
 use syscalls::rules::KernelName;
 use syscalls::table::Surface;
 
+use super::clock::Clock;
 use super::limits::LimitChanges;
 use super::path::{absolute, check_bytes, shown};
 use super::rule::{Kind, MadeFile, PatternRule, Subject, escaped, subject};
@@ -37,6 +38,7 @@ pub struct Layer {
     pub net: Option<Net>,
     pub hostname: Option<String>,
     pub kernel: Option<KernelName>,
+    pub clock: Option<Clock>,
     pub limits: LimitChanges,
     pub cow_store: Option<CowStore>,
     pub bare_proc: Option<bool>,
@@ -75,6 +77,7 @@ impl Layer {
         replace(&mut policy.net, self.net);
         replace(&mut policy.hostname, self.hostname);
         replace(&mut policy.kernel, self.kernel.map(Some));
+        replace(&mut policy.clock, self.clock);
         replace(&mut policy.cow_store, self.cow_store);
         replace(&mut policy.bare_proc, self.bare_proc);
         replace(&mut policy.proc, self.proc);

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use syscalls::table::Surface;
 
+pub mod clock;
 pub mod environment;
 pub mod file;
 pub mod grant;
@@ -198,6 +199,8 @@ pub struct Policy {
     pub hostname: String,
     /// The kernel that programs are told of, if not the host's.
     pub kernel: Option<syscalls::rules::KernelName>,
+    /// Clock.
+    pub clock: clock::Clock,
     /// Limits.
     pub limits: Limits,
     /// Where copies of changed files live.
@@ -273,6 +276,7 @@ impl Policy {
             net: Net::None,
             hostname: "sandbox".to_owned(),
             kernel: None,
+            clock: clock::Clock::Hosts,
             limits: Limits::default(),
             cow_store: CowStore::Disk,
             resume: None,

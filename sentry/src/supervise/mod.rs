@@ -6,12 +6,14 @@
 //! the kernel kills the sandbox with it.
 
 mod audit;
+pub mod clock;
 mod denials;
 pub mod live;
 pub mod own_calls;
 mod pace;
 mod pool;
 pub mod root;
+mod tracer;
 mod view_mounts;
 pub mod watch;
 
@@ -75,6 +77,8 @@ pub struct Shared<P> {
     pub live: Live,
     /// Who mounts for the guest.
     pub mounter: Option<mounter::Orders>,
+    /// The sandbox's own clock, if it has one.
+    pub clock: Option<clock::Clock>,
 }
 
 impl<P> Shared<P> {
@@ -102,6 +106,8 @@ pub struct Orders {
     pub watched: Watched,
     /// Files that are written anew for each open.
     pub live: Live,
+    /// The sandbox's own clock.
+    pub clock: Option<clock::Order>,
 }
 
 /// Runs the supervisor to its end; returns its exit code, which only says whether it did its work.
@@ -156,6 +162,7 @@ fn supervise<P: Platform>(
     let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
     let descriptors = shim::sys::open_at(Some(proc.as_fd()), c"self/fd", flags, 0, 0)
         .step(|| "open the supervisor's own descriptors")?;
+    let clock = orders.clock.map(|order| clock::Clock::start(order, proc.as_fd())).transpose()?;
     // A guest's limit on files must not kill the supervisor.
     shim::sys::ignore_signal(libc::SIGXFSZ).step(|| "ignore SIGXFSZ")?;
     shim::sys::load_filter(&plan.supervisor_filter, 0).step(|| "confine the supervisor by its own filter")?;
@@ -180,7 +187,11 @@ fn supervise<P: Platform>(
         roots: Roots::new().step(|| "hold the root of the view")?,
         live: orders.live,
         mounter,
+        clock,
     });
+    if shared.clock.is_some() {
+        tracer::start(Arc::clone(&shared), init_pid.as_raw()).step(|| "start the thread that patches programs")?;
+    }
     pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;
 
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;

@@ -1,7 +1,7 @@
 //! The syscalls that the supervisor itself needs: its own filter allows these and kills it for any other.
 //!
-//! What is not here is what a hijacked supervisor cannot do: no exec, no sockets of its own, no mounts, no ptrace(2), no
-//! signals to others.
+//! What is not here is what a hijacked supervisor cannot do: no exec, no sockets of its own, no mounts, no signals to
+//! others, and no ptrace(2) but with a pretended clock.
 
 /// Needed by every policy: memory, threads, waiting, the listener's ioctls, looking at guests.
 pub const ALWAYS: &[&str] = &[
@@ -116,3 +116,5 @@ pub const FOR_NUMBERS: &[&str] = &["sysinfo", "uname"];
 
 /// Needed when files are written anew for each open.
 pub const FOR_LIVE_FILES: &[&str] = &["memfd_create"];
+/// Needed when the sandbox has a clock of its own: programs are stopped at their exec and patched, timers are set.
+pub const FOR_CLOCK: &[&str] = &["pread64", "ptrace", "pwrite64", "timerfd_settime"];

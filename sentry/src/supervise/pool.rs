@@ -145,6 +145,12 @@ impl<P: Platform> Pool<P> {
             }
             Err(_) => Response::Fail(Errno::ENOSYS),
         };
+        if let (Response::Continue(_), Some(clock)) = (&response, &self.shared.clock)
+            && let Some(wish) = task.wish()
+        {
+            clock.tracer.hand_in(notification, response, wish);
+            return;
+        }
         // ENOENT: the caller was killed meanwhile; there is nobody to tell.
         match self.respond(notification, response, task) {
             Ok(()) | Err(Errno::ENOENT) => {}

@@ -10,6 +10,7 @@ use shim::failure::Failure;
 use syscalls::table::Surface;
 
 use crate::monitor::system;
+use crate::policy::clock::Clock;
 use crate::policy::view::{self, Entry, Facts, SYSTEM, Source};
 use crate::policy::{Access, Interpose, Limits, Net, Policy, ProcFiles, Userns};
 
@@ -114,6 +115,7 @@ impl Shrinking {
             interpose,
             audit,
             nested: _,
+            clock,
             allow,
             allow_degraded: _,
             trace_denied,
@@ -123,6 +125,7 @@ impl Shrinking {
         } = policy;
         let asked = [
             (root.is_some(), "--root"),
+            (*clock != Clock::Hosts, "--clock"),
             (!allow.is_empty(), "--allow mount"),
             (resume.is_some(), "--resume"),
             (*fake_root, "--fake-root"),
