@@ -152,7 +152,7 @@ struct Ours {
 
 impl Ours {
     fn new() -> Self {
-        let trial = Trial::with(Feature::FakeRoot);
+        let trial = Trial::with(Feature::PretendedIds);
         let buffers = [(); 2].map(|()| trial.guest.put(&[0; SCRATCH]));
         Self { trial, buffers }
     }
