@@ -197,6 +197,23 @@ fn rules_are_about_names_of_the_view_in_every_root() {
 }
 
 #[test]
+fn a_copy_of_the_whole_host_has_a_root_at_home() {
+    let project = Project::new();
+    let run =
+        Sandbox::new(&project).options(["--fake-root", "--cow", "/"]).sh("cd; pwd; echo x > ~/x; cat ~/x; id -un");
+    prints(run, "/root\nx\nroot");
+}
+
+#[test]
+fn daemons_find_what_they_ask_for() {
+    if !has("sshd") || !has("ssh-keygen") {
+        skip!("there is no sshd");
+    }
+    let script = "ssh-keygen -q -t ed25519 -N '' -f /tmp/key; mkdir -p /run/sshd; /usr/sbin/sshd -t -h /tmp/key -f /dev/null; echo $?";
+    prints(sh(script), "0");
+}
+
+#[test]
 fn the_limit_must_be_free() {
     let project = Project::new();
     let script = format!("ulimit -R 1000000; exec {} run --fake-root -- true", sentry_tests::site().sentry.display());
