@@ -6,7 +6,7 @@ TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 BINARY := target/$(TARGET)/release/sentry
 TEST_TOOLS := gcc make git python3 gdb strace redis-server redis-tools nodejs tmux procps util-linux bubblewrap iproute2 rsync sqlite3 attr acl
 
-.PHONY: run build install test test-deps bench docs deps lint hold-cpython
+.PHONY: run build install test test-deps bench docs deps lint hold-cpython hold-debian
 
 run: build
 	$(BINARY) run -- sh -c 'echo "I am $$(id -un) on $$(hostname), and this is all I see:"; ls /'
@@ -42,6 +42,11 @@ test: test-deps
 hold-cpython: build
 	@dpkg -s libpython3.11-testsuite >/dev/null 2>&1 || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends libpython3.11-testsuite; }
 	tests/cpython.sh $(BINARY)
+
+# A Debian system made and used under --fake-root by an ordinary user. Takes a network and minutes.
+hold-debian: build
+	@command -v debootstrap >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends debootstrap; }
+	tests/debian.sh $(BINARY)
 
 lint:
 	cargo fmt --check

@@ -17,6 +17,7 @@ use nix::sys::stat::fstatat;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
 use shim::sys;
+use syscalls::Remembered;
 use syscalls::args::{DirFd, Fd, UserPtr};
 use syscalls::credentials::Credentials;
 use syscalls::guest::{Decision, Denial, Guest};
@@ -254,6 +255,14 @@ impl<P: Platform> Guest for Task<'_, P> {
 
     fn owner(&self) -> Owner {
         self.shared.owner
+    }
+
+    fn view(&self) -> Result<OwnedFd, Errno> {
+        self.shared.roots.view()
+    }
+
+    fn remembered(&self) -> &Remembered {
+        &self.shared.remembered
     }
 
     fn credentials(&self) -> Result<Arc<Credentials>, Errno> {

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
+use crate::Remembered;
 use crate::args::{DirFd, Fd, PathPtr, UserPtr};
 use crate::credentials::Credentials;
 use crate::guest::{Decision, Denial, Guest};
@@ -49,6 +50,8 @@ pub(crate) struct FakeGuest {
     pub largest_file: u64,
     /// Who it pretends to be.
     pub credentials: RefCell<Arc<Credentials>>,
+    /// What is said of objects that cannot bear an attribute.
+    pub remembered: Remembered,
     /// It may have no more descriptors.
     pub full: bool,
     /// It was killed when its memory had been looked at.
@@ -69,6 +72,7 @@ impl Default for FakeGuest {
             owner: Owner::default(),
             largest_file: u64::MAX,
             credentials: RefCell::default(),
+            remembered: Remembered::default(),
             full: false,
             gone: false,
         }
@@ -206,6 +210,10 @@ impl Guest for FakeGuest {
     fn pretend(&self, credentials: Credentials) -> Result<(), Errno> {
         *self.credentials.borrow_mut() = Arc::new(credentials);
         Ok(())
+    }
+
+    fn remembered(&self) -> &Remembered {
+        &self.remembered
     }
 
     fn largest_file(&self) -> Result<u64, Errno> {

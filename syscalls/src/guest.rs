@@ -14,6 +14,7 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
+use crate::Remembered;
 use crate::args::{DirFd, Fd, PathPtr, Size, UserPtr};
 use crate::credentials::Credentials;
 use crate::owners::Owner;
@@ -120,6 +121,14 @@ pub trait Guest {
     fn pretend(&self, _credentials: Credentials) -> Result<(), Errno> {
         Err(Errno::ENOSYS)
     }
+
+    /// The root of the view, whatever root the task has.
+    fn view(&self) -> Result<OwnedFd, Errno> {
+        open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+    }
+
+    /// What is said, under `--fake-root`, of the owners of objects that cannot bear an attribute.
+    fn remembered(&self) -> &Remembered;
 
     /// Called before the kernel runs a call that may give the task another root.
     fn changes_root(&self) {}

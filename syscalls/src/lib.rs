@@ -36,3 +36,6 @@ mod privileged;
 mod process;
 mod signal;
 mod sys;
+
+pub use file::pretend::record as records;
+pub use file::pretend::table::Table as Remembered;

@@ -10,7 +10,8 @@ use similar::{ChangeTag, TextDiff};
 
 use super::layer::Layer;
 use super::obeyed::Obeyed;
-use super::{Change, Kind, Object, Type};
+use super::root::Root;
+use super::{Change, Kind, Object, Type, pretended};
 use crate::report::{escape, name};
 
 /// How much of a file is compared line by line.
@@ -52,23 +53,30 @@ pub fn line(layer: &Layer, change: &Change, obeyed: &Obeyed) -> String {
     line
 }
 
-/// What is different, with what a new object has besides its content.
+/// What is different, attributes included.
 pub fn detail(layer: &Layer, change: &Change) -> String {
     let mut words = Vec::from_iter(Some(change.detail()).filter(|detail| !detail.is_empty()));
-    let kind = change.after.as_ref().filter(|_| change.before.is_none()).map(|after| after.kind);
-    let open = match kind {
-        Some(Type::File) => layer.copy.read(&change.path).ok(),
-        Some(Type::Directory) => layer.copy.list(&change.path).ok(),
-        _ => None,
+    let of = |root: &Root, object: &Option<Object>| {
+        let open = match object.as_ref().map(|object| object.kind) {
+            Some(Type::File) => root.read(&change.path).ok(),
+            Some(Type::Directory) => root.list(&change.path).ok(),
+            _ => None,
+        };
+        open.and_then(|open| super::copy::attributes(open.as_fd()).ok()).unwrap_or_default()
     };
-    let attributes = open.and_then(|open| super::copy::attributes(open.as_fd()).ok()).unwrap_or_default();
-    let lists = attributes.keys().filter(|name| name.to_bytes().starts_with(b"system.posix_acl_")).count();
-    if lists > 0 {
-        words.push("access list".to_owned());
+    if change.before.is_some() && !change.attributes {
+        return words.join(", ");
     }
-    if attributes.len() > lists {
-        words.push("attributes".to_owned());
+    let (mut before, mut after) = (of(&layer.host, &change.before), of(&layer.copy, &change.after));
+    let (said_before, said) = (pretended::take(&mut before), pretended::take(&mut after));
+    if change.before.is_some() {
+        words.extend((before != after).then(|| "attributes".to_owned()));
+    } else {
+        let lists = after.keys().filter(|name| name.to_bytes().starts_with(b"system.posix_acl_")).count();
+        words.extend((lists > 0).then(|| "access list".to_owned()));
+        words.extend((after.len() > lists).then(|| "attributes".to_owned()));
     }
+    words.extend(pretended::words(said_before.as_ref(), said.as_ref()));
     words.join(", ")
 }
 

@@ -14,6 +14,7 @@ pub mod judge;
 pub mod layer;
 pub mod obeyed;
 pub mod owned;
+pub mod pretended;
 pub mod record;
 pub mod remove;
 pub mod root;
@@ -176,9 +177,6 @@ impl Change {
                     words.push(format!("{} to {}", before.kind.word(), after.kind.word()));
                 } else if before.kind != Type::Symlink && before.harmless_mode() != after.harmless_mode() {
                     words.push(format!("mode {:o} to {:o}", before.mode, after.mode));
-                }
-                if self.attributes {
-                    words.push("attributes".to_owned());
                 }
             }
             (None, Some(after)) => {

@@ -127,6 +127,9 @@ impl Builder<'_> {
             _ => false,
         };
         let own = self.entries.iter().find(|entry| entry.inside == base).or_else(|| self.grant_above(base));
+        if own.is_none() && self.policy.root_writable() {
+            return false;
+        }
         !own.is_some_and(changes) && !self.entries.iter().any(|entry| entry.inside.starts_with(base) && changes(entry))
     }
 

@@ -129,7 +129,13 @@ fn arrange_or_weigh(
     if let Some(root) = &policy.root {
         let option = format!("--root {}", root.display());
         let resolved = resolve(root, &option)?;
-        view.root = Some(source(&resolved, &option, false, ids)?);
+        view.root_writable = policy.root_writable();
+        if view.root_writable && resolved.path == Path::new("/") {
+            let failure =
+                Failure::check_text(format!("{option} leads to the host's own root, which cannot be granted"));
+            return Err(failure.remedy("name what may be changed with --write PATH"));
+        }
+        view.root = Some(source(&resolved, &option, view.root_writable, ids)?);
     } else {
         if policy.system {
             system::add(&mut view)?;
@@ -157,7 +163,8 @@ fn arrange_or_weigh(
         notes: arranged.notes,
         placed: Vec::new(),
     };
-    let writable = writable_grants(&arranged.entries);
+    let mut writable = writable_grants(&arranged.entries);
+    writable.extend(policy.root_writable().then_some(Path::new("/")));
     let placed = {
         let mut builder = Builder {
             writable,

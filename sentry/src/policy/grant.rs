@@ -9,6 +9,12 @@ use super::units::Size;
 use super::{Access, Error, Grant, Scratch};
 
 impl Grant {
+    /// Whether it is `--write /`.
+    pub fn is_whole_root(&self) -> bool {
+        let root = Path::new("/");
+        (self.inside.as_path(), self.host.as_path(), self.access) == (root, root, Access::Write)
+    }
+
     /// `path`, which is absolute, under its own name.
     pub fn same(path: PathBuf, access: Access) -> Result<Self, Error> {
         check_inside(&path)?;

@@ -250,6 +250,13 @@ impl Policy {
         if self.fake_root { Path::new("/root") } else { facts.guest_home() }
     }
 
+    /// Whether `--write /` was said of a root tree of its own (`--root`): then all of that tree may be changed.
+    pub fn root_writable(&self) -> bool {
+        let root = Path::new("/");
+        let is_own = self.root.as_deref().is_some_and(|own| own != root);
+        is_own && self.grants.iter().any(|grant| grant.is_whole_root())
+    }
+
     /// Whether the policy makes sense by itself, before the host is asked for anything.
     pub fn validate(&self) -> Result<(), Error> {
         if self.command.is_empty() {

@@ -175,7 +175,8 @@ fn protect(policy: &Policy, places: &mut Places) {
 /// The rules that the user or a profile wrote down, each name once.
 fn explicit(policy: &Policy) -> Result<Places, Error> {
     let mut places = Places::with_capacity(policy.grants.len() + policy.scratch.len() + policy.hide.len() + 4);
-    for grant in &policy.grants {
+    let root_writable = policy.root_writable();
+    for grant in policy.grants.iter().filter(|grant| !(root_writable && grant.is_whole_root())) {
         check_host(&grant.host)?;
         check_place(&grant.inside, Some(grant.access))?;
         match places.entry(grant.inside.clone()) {
@@ -250,7 +251,10 @@ fn current_directory(policy: &Policy, facts: &Facts, places: &Places) -> Here {
         }
         _ => {}
     }
-    if cwd == Path::new("/") {
+    if policy.root.as_deref().is_some_and(|root| !has_directory(root, cwd)) {
+        // Nothing can be put where a tree of the user's has no place for it, and nobody expects it there.
+        Here::Covered
+    } else if cwd == Path::new("/") {
         Here::Kept("it is the root of the whole host")
     } else if *cwd == facts.home || *cwd == facts.real_home {
         Here::Kept("it is your home directory")
@@ -272,6 +276,11 @@ fn current_directory(policy: &Policy, facts: &Facts, places: &Places) -> Here {
     } else {
         Here::Granted
     }
+}
+
+/// Whether the tree `root` has a directory of this name.
+fn has_directory(root: &Path, name: &Path) -> bool {
+    root.join(name.strip_prefix("/").unwrap_or(name)).is_dir()
 }
 
 /// Whether the current directory is there for the guest to begin in.
@@ -308,7 +317,8 @@ fn reserved(path: &Path) -> Option<&'static str> {
 
 fn check_place(inside: &Path, access: Option<Access>) -> Result<(), Error> {
     if inside == Path::new("/") {
-        let remedy = "use --root / to show all of the host read-only, and --write PATH for what may be changed";
+        let remedy = "use --root / to show all of the host read-only, and --write PATH for what may be changed; of a tree of \
+                      its own (--root DIR), --write / makes all writable";
         return Err(Error::new("the root of the view cannot be granted, hidden or made private", remedy));
     }
     if let Some(why) = reserved(inside) {

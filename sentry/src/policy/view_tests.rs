@@ -33,6 +33,29 @@ fn the_current_directory_is_copy_on_write_and_the_home_private() {
 }
 
 #[test]
+fn a_tree_of_its_own_may_be_writable_as_a_whole() {
+    let whole = grant("/", Access::Write);
+    let of = |root: Option<&str>, grants: &[Grant]| {
+        let policy = Policy { root: root.map(Into::into), grants: grants.to_vec(), ..policy() };
+        (policy.root_writable(), arrange(&policy, &facts("/home/me/project")).map(|view| options(&view)))
+    };
+    let (writable, view) = of(Some("/no/such/tree"), &[whole.clone()]);
+    assert!(writable);
+    assert_eq!(view.unwrap(), [""; 0], "neither is there a place for the current directory");
+    assert!(!of(Some("/no/such/tree"), &[]).0);
+    let elsewhere = Grant { host: "/srv".into(), ..whole.clone() };
+    for (root, grant) in [
+        (None, &whole),
+        (Some("/"), &whole),
+        (Some("/no/such/tree"), &elsewhere),
+        (Some("/no/such/tree"), &grant("/", Access::Cow)),
+    ] {
+        let (writable, view) = of(root, std::slice::from_ref(grant));
+        assert!(!writable && view.is_err(), "{root:?} {grant:?}");
+    }
+}
+
+#[test]
 fn too_wide_a_current_directory_is_not_granted_and_that_is_said() {
     for cwd in ["/", "/home/me", "/data/me", "/home", "/data", "/tmp", "/var/tmp", "/etc", "/proc/1", "/sys", "/run"] {
         let view = arrange(&policy(), &facts(cwd)).unwrap();

@@ -27,6 +27,7 @@ use shim::failure::{Failure, Step};
 use shim::message::{ToMonitor, send};
 use shim::plan::Plan;
 use shim::start::Seat;
+use syscalls::Remembered;
 use syscalls::dispatch::Dispatch;
 use syscalls::owners::Owner;
 use syscalls::rules::Rules;
@@ -48,6 +49,8 @@ pub struct Shared<P> {
     pub rules: Rules,
     /// The ids that its own files have for the guest.
     pub owner: Owner,
+    /// What is said of the owners of objects that cannot bear an attribute.
+    pub remembered: Remembered,
     /// A procfs of the outer pid namespace, mounted nowhere.
     pub proc: OwnedFd,
     /// The supervisor's own descriptors, as a directory of that procfs.
@@ -146,6 +149,7 @@ fn supervise<P: Platform>(
         dispatch: orders.dispatch,
         rules: orders.rules,
         owner: Owner { user: plan.identity.uid, group: plan.identity.gid },
+        remembered: Remembered::default(),
         proc,
         descriptors,
         denials,

@@ -100,9 +100,10 @@ pub const FOR_PATHS: &[&str] = &[
     "utimensat",
 ];
 
-/// Needed when the guest is root for itself: it may change its root, in which its paths are walked then; and its servers
-/// ask who their peers are.
-pub const FOR_FAKE_ROOT: &[&str] = &["chroot", "getpeername"];
+/// Needed when the guest is root for itself: it may change its root, in which its paths are walked then; its servers ask who
+/// their peers are; and files have records.
+pub const FOR_FAKE_ROOT: &[&str] =
+    &["chroot", "flistxattr", "getpeername", "getxattrat", "removexattrat", "setxattrat"];
 
 /// Needed when sockets in grants are decided by the supervisor.
 pub const FOR_SOCKETS: &[&str] = &["connect", "getsockname", "getsockopt", "sendto"];

@@ -41,6 +41,11 @@ impl Roots {
         Ok(Self { view, place, differ: AtomicBool::new(false), quick: AtomicU64::new(NONE) })
     }
 
+    /// The view's root.
+    pub fn view(&self) -> Result<OwnedFd, Errno> {
+        self.view.try_clone().map_err(|_| Errno::EMFILE)
+    }
+
     /// A guest is about to change its root.
     pub fn may_differ_from_now_on(&self) {
         self.differ.store(true, Ordering::SeqCst);

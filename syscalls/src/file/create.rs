@@ -2,10 +2,11 @@
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::stat::{Mode as Permissions, SFlag, mkdirat, mknodat};
+use nix::sys::stat::{Mode as Permissions, SFlag, major, minor, mkdirat, mknodat};
 
 use super::SET_ID;
 use super::open::set_id_bits;
+use super::pretend::{capability, made, record};
 use super::walk::{Parent, Umask, names_stay};
 use crate::args::{Device, DirFd, Mode, PathPtr};
 use crate::guest::Guest;
@@ -17,24 +18,29 @@ crate::syscalls! {
     /// Makes a directory.
     /// Fails with `EPERM` when set-id bits are asked for.
     mkdir(path: PathPtr, mode: Mode) File Judge Filter(MKDIR) {
+        FakeRoot => Emulate(mkdir),
         PathCalls => Emulate(mkdir) when MKDIR_JUDGED,
         ProtectedNames => Emulate(mkdir) when MKDIR_JUDGED,
     };
     /// Makes a directory, relative to a directory.
     /// Fails with `EPERM` when set-id bits are asked for.
     mkdirat(dir: DirFd, path: PathPtr, mode: Mode) File Judge Filter(MKDIRAT) {
+        FakeRoot => Emulate(mkdir_at),
         PathCalls => Emulate(mkdir_at) when MKDIRAT_JUDGED,
         ProtectedNames => Emulate(mkdir_at) when MKDIRAT_JUDGED,
     };
     /// Makes a file, FIFO, socket file or whiteout.
     /// Fails with `EPERM` for devices and when set-id bits are asked for.
+    /// Limit: under `--fake-root` a device is an empty regular file that is told to be one; only numbers that the sandbox has itself can be opened, and directory listings show a regular file.
     mknod(path: PathPtr, mode: Mode, device: Device) File Default Filter(MKNOD) {
+        FakeRoot => Emulate(mknod),
         PathCalls => Emulate(mknod) when MKNOD_JUDGED,
         ProtectedNames => Emulate(mknod) when MKNOD_JUDGED,
     };
     /// Makes a file, FIFO, socket file or whiteout, relative to a directory.
     /// Fails with `EPERM` for devices and when set-id bits are asked for.
     mknodat(dir: DirFd, path: PathPtr, mode: Mode, device: Device) File Default Filter(MKNODAT) {
+        FakeRoot => Emulate(mknod_at),
         PathCalls => Emulate(mknod_at) when MKNODAT_JUDGED,
         ProtectedNames => Emulate(mknod_at) when MKNODAT_JUDGED,
     };
@@ -100,13 +106,18 @@ fn make_directory(guest: &dyn Guest, call: &'static str, at: DirFd, path: PathPt
     let parent = Parent::find(guest, at, path.as_bytes())?;
     parent.may_be_made(guest, call)?;
     let _umask = Umask::of(guest)?;
-    mkdirat(&parent.dir, parent.as_given()?.as_c_str(), permissions(mode))?;
+    let name = parent.as_given()?;
+    made::as_root(guest, &[&parent.dir], || mkdirat(&parent.dir, name.as_c_str(), permissions(mode)))?;
+    made::name(guest, &parent, 0, None)?;
     Ok(Reply::Return(0))
 }
 
 fn make_node(guest: &dyn Guest, call: &'static str, at: DirFd, path: PathPtr, mode: Mode, device: Device) -> Answer {
     let path = guest.read_path(path)?;
     let kind = SFlag::from_bits_truncate(mode.0) & SFlag::S_IFMT;
+    if guest.rules().fake_root {
+        return make_pretended_node(guest, call, at, path.as_bytes(), mode.0, device);
+    }
     let device = match kind {
         SFlag::S_IFBLK => return Err(Errno::EPERM),
         SFlag::S_IFCHR if device.0 != 0 => return Err(Errno::EPERM),
@@ -117,6 +128,46 @@ fn make_node(guest: &dyn Guest, call: &'static str, at: DirFd, path: PathPtr, mo
     parent.may_be_made(guest, call)?;
     let _umask = Umask::of(guest)?;
     mknodat(&parent.dir, parent.as_given()?.as_c_str(), kind, permissions(mode), device)?;
+    Ok(Reply::Return(0))
+}
+
+/// The same where devices are made of regular files that are said to be devices. The device 0:0 is none: it is an overlay's
+/// mark for a deleted name, and harmless.
+fn make_pretended_node(
+    guest: &dyn Guest,
+    call: &'static str,
+    at: DirFd,
+    path: &[u8],
+    mode: u32,
+    device: Device,
+) -> Answer {
+    let kind = SFlag::from_bits_truncate(mode) & SFlag::S_IFMT;
+    let number = u64::from(device.0);
+    let (major, minor) = (major(number), minor(number));
+    let pretended = match kind {
+        SFlag::S_IFDIR => return Err(Errno::EPERM),
+        SFlag::S_IFCHR if device.0 == 0 => None,
+        SFlag::S_IFCHR | SFlag::S_IFBLK => {
+            let numbers = u32::try_from(major).ok().zip(u32::try_from(minor).ok()).ok_or(Errno::EINVAL)?;
+            Some(record::Device { block: kind == SFlag::S_IFBLK, major: numbers.0, minor: numbers.1 })
+        }
+        kind if kind.is_empty() || kind == SFlag::S_IFREG || kind == SFlag::S_IFIFO || kind == SFlag::S_IFSOCK => None,
+        _ => return Err(Errno::EINVAL),
+    };
+    if pretended.is_some() && !guest.credentials()?.can(capability::MKNOD) {
+        return Err(Errno::EPERM);
+    }
+    let kind = if pretended.is_some() { SFlag::S_IFREG } else { kind };
+    let _names = names_stay();
+    let parent = Parent::find(guest, at, path)?;
+    parent.may_be_made(guest, call)?;
+    let _umask = Umask::of(guest)?;
+    let name = parent.as_given()?;
+    let make = || mknodat(&parent.dir, name.as_c_str(), kind, permissions(Mode(mode)), 0);
+    made::as_root(guest, &[&parent.dir], make)?;
+    if kind != SFlag::S_IFCHR {
+        made::name(guest, &parent, mode, pretended)?;
+    }
     Ok(Reply::Return(0))
 }
 

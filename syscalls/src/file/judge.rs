@@ -65,6 +65,16 @@ pub(crate) fn object(guest: &dyn Guest, call: &'static str, object: &OwnedFd, us
     path(guest, call, Path::new(&label), usage)
 }
 
+/// Whether no rule keeps an object from being changed, asked of something that nobody tried: it is not told.
+pub(crate) fn may_change(guest: &dyn Guest, object: &OwnedFd) -> bool {
+    let rules = guest.rules();
+    if !rules.are_about_changes() {
+        return true;
+    }
+    let refused = |path: &Path| rules.decides(path).and_then(|rule| Use::Change.refused_by(rule.effect?)).is_some();
+    guest.path_of(object).is_ok_and(|path| !refused(&path))
+}
+
 /// Judges the use of a path, which is absolute and resolved.
 pub(crate) fn path(guest: &dyn Guest, call: &'static str, path: &Path, usage: Use) -> Result<(), Errno> {
     let rules = guest.rules();

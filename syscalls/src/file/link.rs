@@ -9,6 +9,7 @@ use nix::sys::stat::fstat;
 use nix::unistd::{linkat as kernels_linkat, symlinkat as kernels_symlinkat};
 
 use super::judge::{self, Use};
+use super::pretend::made;
 use super::reopen;
 use super::walk::{Parent, Start, names_stay};
 use crate::args::{DirFd, Fd, Flags, PathPtr};
@@ -87,7 +88,10 @@ fn make_link(
     let name = target.as_given()?;
     match source {
         Source::Name(parent) => {
-            kernels_linkat(&parent.dir, parent.as_given()?.as_c_str(), &target.dir, name.as_c_str(), AtFlags::empty())?;
+            let own = parent.as_given()?;
+            made::as_root(guest, &[&target.dir], || {
+                kernels_linkat(&parent.dir, own.as_c_str(), &target.dir, name.as_c_str(), AtFlags::empty())
+            })?;
         }
         Source::Object(object) => {
             // Only through a descriptor's entry can an object without a name be given one.
@@ -159,7 +163,9 @@ fn make_symlink(guest: &dyn Guest, call: &'static str, target: PathPtr, dir: Dir
     let parent = Parent::find(guest, dir, path.as_bytes())?;
     // A link in the place of a directory above a protected name would move that name to where it leads.
     parent.may_be_replaced(guest, call)?;
-    kernels_symlinkat(target.as_c_str(), &parent.dir, parent.as_given()?.as_c_str())?;
+    let name = parent.as_given()?;
+    made::as_root(guest, &[&parent.dir], || kernels_symlinkat(target.as_c_str(), &parent.dir, name.as_c_str()))?;
+    made::name(guest, &parent, 0, None)?;
     Ok(Reply::Return(0))
 }
 

@@ -15,6 +15,7 @@ mod object;
 mod open;
 mod openat2;
 mod owner;
+pub(crate) mod pretend;
 mod relocate;
 mod remove;
 mod rename;

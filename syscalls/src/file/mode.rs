@@ -1,6 +1,7 @@
 //! `chmod(2)` and `umask(2)`: permissions, of which the set-id bits are never given.
 //!
-//! A set-id file made inside would be obeyed outside. The mode is a register in all of these, so the filter can tell.
+//! A set-id file made inside would be obeyed outside. The mode is a register in all of these, so the filter can tell. Under
+//! `--fake-root` they are written down and told ([`pretend`]).
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -14,7 +15,7 @@ use super::judge::{self, Use};
 use super::named::{EMPTY_PATH, NO_FOLLOW, Named};
 use super::object::kind;
 use super::open::set_id_bits;
-use super::reopen;
+use super::{pretend, reopen};
 use crate::args::{DirFd, Fd, Flags, Mode, PathPtr};
 use crate::guest::Guest;
 use crate::reply::{Answer, Reply};
@@ -26,25 +27,30 @@ crate::syscalls! {
     /// Changes the permissions of a file.
     /// Fails with `EPERM` for set-id bits.
     /// Limit: set-group-id cannot be given to directories either; new files there do not inherit the group.
+    /// Limit: under `--fake-root` all bits are told as they were set, by the pretended owner or root, but set-id bits are never on disk; they stay when the file is written to, and setting an access list changes none that are only pretended.
     chmod(path: PathPtr, mode: Mode) File Default Filter(SECOND) {
+        FakeRoot => Emulate(chmod),
         PathCalls => Emulate(chmod) when SECOND_JUDGED,
     };
     /// Changes the permissions of an open file.
     /// Fails with `EPERM` for set-id bits.
     /// Limit: as for `chmod`.
     fchmod(file: Fd, mode: Mode) File Default Filter(SECOND) {
+        FakeRoot => Emulate(fchmod),
         PathRules => Emulate(fchmod) when SECOND_JUDGED,
     };
     /// Changes the permissions of a file, relative to a directory.
     /// Fails with `EPERM` for set-id bits.
     /// Limit: as for `chmod`.
     fchmodat(dir: DirFd, path: PathPtr, mode: Mode) File Default Filter(THIRD) {
+        FakeRoot => Emulate(fchmodat),
         PathCalls => Emulate(fchmodat) when THIRD_JUDGED,
     };
     /// Changes the permissions of a file or link, relative to a directory.
     /// Fails with `EPERM` for set-id bits.
     /// Limit: as for `chmod`.
     fchmodat2(dir: DirFd, path: PathPtr, mode: Mode, flags: Flags) File Default Filter(THIRD) {
+        FakeRoot => Emulate(fchmodat2),
         PathCalls => Emulate(fchmodat2) when THIRD_JUDGED,
     };
     /// Sets which permissions new files do not get.
@@ -81,6 +87,10 @@ fn set_mode(guest: &dyn Guest, named: &Named, mode: Mode) -> Answer {
         sys::set_mode_of_link(object.as_fd(), permissions(mode).bits())?;
         return Ok(Reply::Return(0));
     }
+    if guest.rules().fake_root {
+        pretend::change::mode(guest, &object, mode.0)?;
+        return Ok(Reply::Return(0));
+    }
     let entry = object.as_raw_fd().to_string();
     kernels_fchmodat(guest.descriptors()?, entry.as_str(), permissions(mode), FchmodatFlags::FollowSymlink)?;
     Ok(Reply::Return(0))
@@ -90,6 +100,11 @@ fn fchmod(guest: &dyn Guest, file: Fd, mode: Mode) -> Answer {
     let file = guest.duplicate(file)?;
     judge::object(guest, "fchmod", &file, Use::Change)?;
     reopen::may_copy(guest, &file)?;
+    if guest.rules().fake_root {
+        pretend::is_open(&file)?;
+        pretend::change::mode(guest, &file, mode.0)?;
+        return Ok(Reply::Return(0));
+    }
     kernels_fchmod(&file, permissions(mode))?;
     Ok(Reply::Return(0))
 }

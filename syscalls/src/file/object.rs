@@ -12,6 +12,7 @@ use nix::fcntl::AtFlags;
 use nix::libc;
 use nix::sys::stat::{FileStat, SFlag, fstat, fstatat, major, minor};
 
+use super::pretend::{device, made};
 use super::reopen;
 use super::resolve::{is_procfs, may_look_behind};
 use super::walk::shown;
@@ -52,10 +53,17 @@ pub(crate) fn open(guest: &dyn Guest, object: &OwnedFd, flags: i32, otherwise: O
         SFlag::S_IFDIR => may_be_opened(guest, object, &stat)?,
         SFlag::S_IFREG => {
             may_be_opened(guest, object, &stat)?;
+            if let Some(device) = device::of(guest, object, &stat) {
+                guest.confirm()?;
+                return match device::instead(guest, device)? {
+                    device::Instead::Own(device) => hand_over(guest, &device, flags),
+                    device::Instead::Terminal => own_terminal(guest, flags),
+                };
+            }
             if flags & (libc::O_ACCMODE | libc::O_TRUNC) != libc::O_RDONLY && reopen::copies_first(object, &stat)? {
                 let _ = guest.may_wait();
             }
-            let file = reopen::file(guest, object, &stat, flags)?;
+            let file = made::as_root(guest, &[object], || reopen::file(guest, object, &stat, flags))?;
             return Ok(Reply::Inject { file, cloexec: flags & libc::O_CLOEXEC != 0 });
         }
         SFlag::S_IFIFO => {
@@ -74,7 +82,7 @@ pub(crate) fn open(guest: &dyn Guest, object: &OwnedFd, flags: i32, otherwise: O
         SFlag::S_IFBLK => return refuse(guest, what, otherwise),
         _ => return Err(Errno::ENXIO),
     }
-    hand_over(guest, object, flags)
+    made::as_root(guest, &[object], || hand_over(guest, object, flags))
 }
 
 /// The file type of what `stat` is about.

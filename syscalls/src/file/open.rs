@@ -11,10 +11,12 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, ResolveFlag, openat, readlinkat};
 use nix::libc;
 use nix::sys::stat::{Mode as Permissions, SFlag, fstat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::judge::{self, Use};
 use super::named::Named;
 use super::object::{self, Otherwise};
+use super::pretend::made;
 use super::trace::looked_up;
 use super::walk::{MAX_LINKS, Parent, Start, Umask, names_stay};
 use super::{CREATES, SET_ID, TEMPORARY};
@@ -27,8 +29,10 @@ use crate::table::{Check, Op, Test};
 crate::syscalls! {
     /// Opens a file.
     /// Fails with `EPERM` when it would create one with set-id bits.
+    /// Limit: under `--fake-root` whether a file may be opened is the kernel's decision about the real user, not one about pretended owners and permissions.
     /// Limit: answered by the sentry, an open of a FIFO or of a file that another process holds a lease on waits uninterruptibly (but can be killed) and fails with `EINTR` when 48 calls wait already, or the sentry may have no more threads; unusual devices fail with `EACCES`; `/dev/tty` is the terminal among descriptors 0 to 2; a file is made or emptied in vain when another thread takes the last descriptor meanwhile; `F_GETFL` does not show `O_NOFOLLOW`; and `fs.protected_regular` and `fs.protected_fifos` are not asked.
     open(path: PathPtr, flags: Flags, mode: Mode) File Judge Filter(OPEN) {
+        FakeRoot => Emulate(open) when OPEN_PRETENDED,
         PathCalls => Emulate(open) when OPEN_ALL,
         ProtectedNames => Emulate(open) when OPEN_JUDGED,
         TracePaths => Observe(open_seen) when OPEN_SEEN,
@@ -37,6 +41,7 @@ crate::syscalls! {
     /// Fails with `EPERM` when it would create one with set-id bits.
     /// Limit: as for `open`.
     openat(dir: DirFd, path: PathPtr, flags: Flags, mode: Mode) File Judge Filter(OPENAT) {
+        FakeRoot => Emulate(open_at) when OPENAT_PRETENDED,
         PathCalls => Emulate(open_at) when OPENAT_ALL,
         ProtectedNames => Emulate(open_at) when OPENAT_JUDGED,
         TracePaths => Observe(open_at_seen) when OPENAT_SEEN,
@@ -45,6 +50,7 @@ crate::syscalls! {
     /// Fails with `EPERM` when it would create one with set-id bits.
     /// Limit: as for `open`.
     creat(path: PathPtr, mode: Mode) File Default Filter(CREAT) {
+        FakeRoot => Emulate(creat),
         PathCalls => Emulate(creat) when CREAT_JUDGED,
         ProtectedNames => Emulate(creat) when CREAT_JUDGED,
     };
@@ -88,6 +94,9 @@ const OPEN_ALL: &[Check] = &[
     Check { all: &[Test { arg: 1, op: Op::AnyOf(O_PATH) }], then: Allow },
     Check { all: &[], then: Notify },
 ];
+// Set-id bits are only said of the file; only opens without a file stay the kernel's.
+const OPEN_PRETENDED: &[Check] =
+    &[Check { all: &[Test { arg: 1, op: Op::AnyOf(O_PATH) }], then: Allow }, Check { all: &[], then: Notify }];
 const OPEN_SEEN: &[Check] = &[
     Check { all: &set_id(1), then: Fail(Errno::EPERM) },
     Check { all: &[Test { arg: 1, op: Op::Masked { mask: CREATES, value: 0 } }], then: Notify },
@@ -103,6 +112,8 @@ const OPENAT_ALL: &[Check] = &[
     Check { all: &[Test { arg: 2, op: Op::AnyOf(O_PATH) }], then: Allow },
     Check { all: &[], then: Notify },
 ];
+const OPENAT_PRETENDED: &[Check] =
+    &[Check { all: &[Test { arg: 2, op: Op::AnyOf(O_PATH) }], then: Allow }, Check { all: &[], then: Notify }];
 const OPENAT_SEEN: &[Check] = &[
     Check { all: &set_id(2), then: Fail(Errno::EPERM) },
     Check { all: &[Test { arg: 2, op: Op::Masked { mask: CREATES, value: 0 } }], then: Notify },
@@ -262,7 +273,13 @@ impl Opening {
         let _umask = Umask::of(guest)?;
         let flags =
             OFlag::from_bits_retain(self.flags) | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-        openat(&parent.dir, parent.name.as_c_str(), flags, self.mode - set_id_bits())
+        let make = || openat(&parent.dir, parent.name.as_c_str(), flags, self.mode - set_id_bits());
+        let file = made::as_root(guest, &[&parent.dir], make)?;
+        if let Err(errno) = made::file(guest, &file, &parent.dir, self.mode.bits(), None) {
+            let _ = unlinkat(&parent.dir, parent.name.as_c_str(), UnlinkatFlags::NoRemoveDir);
+            return Err(errno);
+        }
+        Ok(file)
     }
 
     /// Makes a file without a name, which no rule about names concerns.
@@ -271,7 +288,8 @@ impl Opening {
         judge::object(guest, self.call, &dir, Use::Change)?;
         let _umask = Umask::of(guest)?;
         let flags = (OFlag::from_bits_retain(self.flags) - OFlag::O_NOFOLLOW) | OFlag::O_CLOEXEC;
-        let file = openat(&dir, ".", flags, self.mode - set_id_bits())?;
+        let file = made::as_root(guest, &[&dir], || openat(&dir, ".", flags, self.mode - set_id_bits()))?;
+        made::file(guest, &file, &dir, self.mode.bits(), None)?;
         Ok(Reply::Inject { file, cloexec: self.flags & libc::O_CLOEXEC != 0 })
     }
 

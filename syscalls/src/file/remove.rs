@@ -5,6 +5,7 @@ use nix::libc;
 use nix::unistd::{UnlinkatFlags, unlinkat as kernels_unlinkat};
 
 use super::named::Named;
+use super::pretend::{gone, made};
 use super::walk::names_stay;
 use crate::args::{DirFd, Flags, PathPtr};
 use crate::guest::Guest;
@@ -48,6 +49,9 @@ fn remove(guest: &dyn Guest, call: &'static str, dir: DirFd, path: PathPtr, how:
     let _names = names_stay();
     let parent = named.parent()?;
     parent.may_be_removed(guest, call)?;
-    kernels_unlinkat(&parent.dir, parent.as_given()?.as_c_str(), how)?;
+    let name = parent.as_given()?;
+    let last = gone::before(guest, &parent);
+    made::as_root(guest, &[&parent.dir], || kernels_unlinkat(&parent.dir, name.as_c_str(), how))?;
+    gone::after(guest, last);
     Ok(Reply::Return(0))
 }

@@ -8,6 +8,7 @@ use nix::fcntl::{RenameFlags, ResolveFlag, renameat2 as kernels_renameat2};
 use nix::sys::stat::{SFlag, fstat};
 
 use super::object::kind;
+use super::pretend::{gone, made};
 use super::relocate::relocate;
 use super::walk::{Parent, names_move};
 use crate::args::{DirFd, Flags, PathPtr};
@@ -92,10 +93,15 @@ fn move_name(
             continue;
         }
         let (from, to) = (source.as_given()?, target.as_given()?);
-        match kernels_renameat2(&source.dir, from.as_c_str(), &target.dir, to.as_c_str(), flags) {
+        let replaced = if exchange { None } else { gone::before(guest, &target) };
+        let renamed = made::as_root(guest, &[&source.dir, &target.dir], || {
+            kernels_renameat2(&source.dir, from.as_c_str(), &target.dir, to.as_c_str(), flags)
+        });
+        match renamed {
             Err(Errno::EXDEV) => relocate(guest, &source, &target, flags)?,
             other => other?,
         }
+        gone::after_rename(guest, replaced, &target);
         return Ok(Reply::Return(0));
     }
 }

@@ -14,9 +14,10 @@ use nix::sys::stat::{SFlag, fstat};
 use super::judge::Use;
 use super::named::{EMPTY_PATH, NO_AUTOMOUNT, NO_FOLLOW, Named};
 use super::object::kind;
+use super::pretend;
 use super::resolve::{is_procfs, may_look_behind};
 use super::trace::looked_up;
-use crate::args::{DirFd, Flags, Int, Mode, PathPtr, Uint, UserPtr};
+use crate::args::{DirFd, Fd, Flags, Int, Mode, PathPtr, Uint, UserPtr};
 use crate::guest::Guest;
 use crate::reply::{Answer, Reply};
 use crate::sys;
@@ -35,20 +36,25 @@ crate::syscalls! {
         TracePaths => Observe(lstat_seen),
     };
     /// Tells about an open file.
-    fstat(file: Fd, buffer: UserPtr) File Judge Allow;
+    fstat(file: Fd, buffer: UserPtr) File Judge Allow {
+        FakeRoot => Emulate(open_file_stat),
+    };
     /// Tells about a file, relative to a directory.
-    /// Limit: with `AT_EMPTY_PATH` the kernel answers, as for an open file.
+    /// Limit: with `AT_EMPTY_PATH` the kernel answers, as for an open file, but under `--fake-root`.
     newfstatat(dir: DirFd, path: PathPtr, buffer: UserPtr, flags: Flags) File Judge Allow {
+        FakeRoot => Emulate(newfstatat),
         PathCalls => Emulate(newfstatat) when FLAGS_4TH,
         TracePaths => Observe(newfstatat_seen),
     };
     /// Tells about a file, with its time of birth and its mount.
-    /// Limit: with `AT_EMPTY_PATH` the kernel answers, as for an open file.
+    /// Limit: with `AT_EMPTY_PATH` the kernel answers, as for an open file, but under `--fake-root`.
     statx(dir: DirFd, path: PathPtr, flags: Flags, mask: Uint, buffer: UserPtr) File Judge Allow {
+        FakeRoot => Emulate(statx),
         PathCalls => Emulate(statx) when FLAGS_3RD,
         TracePaths => Observe(statx_seen),
     };
     /// Tells whether a file may be read, written or executed.
+    /// Limit: under `--fake-root` answered for the pretended ids and permissions, which opens do not obey.
     /// Limit: answered by the sentry, a program may not write to the directory `/proc/self/fd`, which the kernel allows and nothing comes of.
     access(path: PathPtr, mode: Mode) File Judge Allow {
         PathCalls => Emulate(access),
@@ -113,9 +119,20 @@ fn newfstatat(guest: &dyn Guest, dir: DirFd, path: PathPtr, buffer: UserPtr, fla
 }
 
 fn tell_stat(guest: &dyn Guest, named: &Named, buffer: UserPtr) -> Answer {
-    let object = named.object(Use::Look)?;
+    write_stat(guest, &named.object(Use::Look)?, buffer)
+}
+
+fn open_file_stat(guest: &dyn Guest, file: Fd, buffer: UserPtr) -> Answer {
+    write_stat(guest, &guest.object(file)?, buffer)
+}
+
+fn write_stat(guest: &dyn Guest, object: &OwnedFd, buffer: UserPtr) -> Answer {
     let mut stat = sys::stat(object.as_fd())?;
-    guest.owner().show_in_stat(&mut stat);
+    if guest.rules().fake_root {
+        pretend::shown::in_stat(guest, object, &mut stat)?;
+    } else {
+        guest.owner().show_in_stat(&mut stat);
+    }
     guest.write(buffer, &stat)?;
     Ok(Reply::Return(0))
 }
@@ -130,7 +147,11 @@ fn statx(guest: &dyn Guest, dir: DirFd, path: PathPtr, flags: Flags, mask: Uint,
     let named = Named::or_nothing(guest, "statx", dir, path, flags, known)?;
     let object = named.object(Use::Look)?;
     let mut statx = sys::statx(object.as_fd(), flags.0 & (SYNC | NO_AUTOMOUNT), mask.0)?;
-    guest.owner().show_in_statx(&mut statx);
+    if guest.rules().fake_root {
+        pretend::shown::in_statx(guest, &object, &mut statx)?;
+    } else {
+        guest.owner().show_in_statx(&mut statx);
+    }
     guest.write(buffer, &statx)?;
     Ok(Reply::Return(0))
 }
@@ -160,7 +181,12 @@ fn may_access(guest: &dyn Guest, call: &'static str, dir: DirFd, path: PathPtr, 
         _ => Use::Look,
     };
     let object = named.object(usage)?;
-    sys::access(object.as_fd(), mode.0, flags.0 & (EFFECTIVE | NO_FOLLOW))?;
+    let flags = flags.0 & (EFFECTIVE | NO_FOLLOW);
+    if guest.rules().fake_root {
+        pretend::access::check(guest, &object, mode.0, flags)?;
+    } else {
+        sys::access(object.as_fd(), mode.0, flags)?;
+    }
     Ok(Reply::Return(0))
 }
 

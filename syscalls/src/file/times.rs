@@ -10,6 +10,7 @@ use nix::unistd::ftruncate as kernels_ftruncate;
 use super::judge::{self, Use};
 use super::named::{EMPTY_PATH, NO_FOLLOW, Named};
 use super::object::kind;
+use super::pretend::{device, made};
 use super::reopen;
 use crate::args::{DirFd, Fd, Flags, Offset, PathPtr, UserPtr};
 use crate::guest::Guest;
@@ -129,7 +130,11 @@ fn truncate(guest: &dyn Guest, path: PathPtr, length: Offset) -> Answer {
         SFlag::S_IFDIR => return Err(Errno::EISDIR),
         _ => return Err(Errno::EINVAL),
     }
-    let file: OwnedFd = reopen::file(guest, &object, &stat, libc::O_WRONLY)?;
+    if device::of(guest, &object, &stat).is_some() {
+        return Err(Errno::EINVAL);
+    }
+    let open = || reopen::file(guest, &object, &stat, libc::O_WRONLY);
+    let file: OwnedFd = made::as_root(guest, &[&object], open)?;
     // The limit on our own files is not the guest's.
     if length.0.cast_unsigned() > guest.largest_file()? && length.0 > fstat(&file)?.st_size {
         guest.signal_too_large();

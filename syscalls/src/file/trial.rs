@@ -43,6 +43,11 @@ impl Trial {
     /// The same under another feature.
     pub(crate) fn with(feature: Feature) -> Self {
         let mut trial = Self { features: vec![feature], ..Self::new(&[]) };
+        if feature == Feature::FakeRoot {
+            // What it implies.
+            trial.features.extend([Feature::PathCalls, Feature::PathRules]);
+            trial.guest.rules.fake_root = true;
+        }
         trial.guest.rules.trace = feature == Feature::TracePaths;
         trial.guest.rules.judge_sockets = feature == Feature::SocketGrants;
         trial

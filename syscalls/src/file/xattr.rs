@@ -1,8 +1,9 @@
 //! `xattr(7)`: extended attributes. Those that carry privileges (`security.capability`, `trusted.*`) need capabilities that
-//! the guest has not got, in the user namespace that owns the file system; the kernel refuses them.
+//! the guest has not got, in the user namespace that owns the file system; the kernel refuses them. Under `--fake-root` the first is
+//! the sentry's to tell ([`pretend`]).
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
@@ -10,6 +11,7 @@ use nix::sys::stat::{SFlag, fstat};
 use super::judge::{self, Use};
 use super::named::{EMPTY_PATH, NO_FOLLOW, Named};
 use super::object::kind;
+use super::pretend::{self, attributes};
 use super::reopen;
 use super::walk::in_directory;
 use crate::args::{DirFd, Fd, Flags, PathPtr, Size, UserPtr};
@@ -19,6 +21,7 @@ use crate::sys::{self, Bearer};
 
 crate::syscalls! {
     /// Sets an extended attribute of a file.
+    /// Limit: under `--fake-root` `security.capability` is only told; names beginning with `user.sentry.` fail with `EPERM`.
     setxattr(path: PathPtr, name: UserPtr, value: UserPtr, size: Size, flags: Flags) File Default Allow {
         PathCalls => Emulate(setxattr),
     };
@@ -28,6 +31,7 @@ crate::syscalls! {
     };
     /// Sets an extended attribute of an open file.
     fsetxattr(file: Fd, name: UserPtr, value: UserPtr, size: Size, flags: Flags) File Default Allow {
+        FakeRoot => Emulate(fsetxattr),
         PathRules => Emulate(fsetxattr),
     };
     /// Sets an extended attribute of a file, relative to a directory.
@@ -43,7 +47,9 @@ crate::syscalls! {
         PathCalls => Emulate(lgetxattr),
     };
     /// Reads an extended attribute of an open file.
-    fgetxattr(file: Fd, name: UserPtr, value: UserPtr, size: Size) File Default Allow;
+    fgetxattr(file: Fd, name: UserPtr, value: UserPtr, size: Size) File Default Allow {
+        FakeRoot => Emulate(fgetxattr),
+    };
     /// Reads an extended attribute of a file, relative to a directory.
     getxattrat(dir: DirFd, path: PathPtr, flags: Flags, name: UserPtr, args: UserPtr, size: Size) File Compat Allow {
         PathCalls => Emulate(getxattrat),
@@ -57,7 +63,9 @@ crate::syscalls! {
         PathCalls => Emulate(llistxattr),
     };
     /// Lists the extended attributes of an open file.
-    flistxattr(file: Fd, list: UserPtr, size: Size) File Default Allow;
+    flistxattr(file: Fd, list: UserPtr, size: Size) File Default Allow {
+        FakeRoot => Emulate(flistxattr),
+    };
     /// Lists the extended attributes of a file, relative to a directory.
     listxattrat(dir: DirFd, path: PathPtr, flags: Flags, list: UserPtr, size: Size) File Compat Allow {
         PathCalls => Emulate(listxattrat),
@@ -72,6 +80,7 @@ crate::syscalls! {
     };
     /// Removes an extended attribute of an open file.
     fremovexattr(file: Fd, name: UserPtr) File Default Allow {
+        FakeRoot => Emulate(fremovexattr),
         PathRules => Emulate(fremovexattr),
     };
     /// Removes an extended attribute of a file, relative to a directory.
@@ -108,8 +117,15 @@ impl Setting {
     }
 
     fn set(&self, guest: &dyn Guest, named: &Named) -> Answer {
+        if guest.rules().fake_root {
+            return attributes::set(guest, &object_of(guest, named, Use::Change)?, &self.pretended());
+        }
         on(guest, named, Use::Change, |bearer| sys::set_attribute(bearer, &self.name, &self.value, self.flags))?;
         Ok(Reply::Return(0))
+    }
+
+    fn pretended(&self) -> attributes::Setting<'_> {
+        attributes::Setting { name: &self.name, value: &self.value, flags: self.flags }
     }
 }
 
@@ -142,6 +158,18 @@ fn on<T>(guest: &dyn Guest, named: &Named, usage: Use, act: impl Fn(Bearer) -> R
     in_directory(&guest.descriptors()?, || act(Bearer::Followed(&entry)))
 }
 
+/// The object that a path names, or the file that is open in place of one.
+fn object_of(guest: &dyn Guest, named: &Named, usage: Use) -> Result<OwnedFd, Errno> {
+    let Some(fd) = named.descriptor() else { return named.object(usage) };
+    let file = guest.duplicate(fd)?;
+    pretend::is_open(&file)?;
+    judge::object(guest, named.call(), &file, usage)?;
+    if usage == Use::Change {
+        reopen::may_copy(guest, &file)?;
+    }
+    Ok(file)
+}
+
 /// What the kernel tells, cut to the guest's buffer or, without one, only how long it is.
 fn told(guest: &dyn Guest, into: UserPtr, size: u64, ask: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Answer {
     let room = usize::try_from(size).unwrap_or(LONGEST).min(LONGEST);
@@ -168,6 +196,10 @@ fn fsetxattr(guest: &dyn Guest, file: Fd, name: UserPtr, value: UserPtr, size: S
     let setting = Setting::copy(guest, name, value, size.0, flags.0)?;
     judge::object(guest, "fsetxattr", &file, Use::Change)?;
     reopen::may_copy(guest, &file)?;
+    if guest.rules().fake_root {
+        pretend::is_open(&file)?;
+        return attributes::set(guest, &file, &setting.pretended());
+    }
     sys::set_attribute(Bearer::File(file.as_fd()), &setting.name, &setting.value, setting.flags)?;
     Ok(Reply::Return(0))
 }
@@ -217,6 +249,10 @@ fn getxattrat(
 }
 
 fn get(guest: &dyn Guest, named: &Named, name: &CStr, value: UserPtr, size: u64) -> Answer {
+    if guest.rules().fake_root {
+        let object = object_of(guest, named, Use::Read)?;
+        return told(guest, value, size, |into| attributes::get(guest, &object, name, into));
+    }
     on(guest, named, Use::Read, |bearer| {
         told(guest, value, size, |into| {
             let length = sys::attribute(bearer, name, into)?;
@@ -224,6 +260,19 @@ fn get(guest: &dyn Guest, named: &Named, name: &CStr, value: UserPtr, size: u64)
             Ok(length)
         })
     })
+}
+
+fn fgetxattr(guest: &dyn Guest, file: Fd, name: UserPtr, value: UserPtr, size: Size) -> Answer {
+    let file = guest.duplicate(file)?;
+    pretend::is_open(&file)?;
+    let name = attribute_name(guest, name)?;
+    told(guest, value, size.0, |into| attributes::get(guest, &file, &name, into))
+}
+
+fn flistxattr(guest: &dyn Guest, file: Fd, list: UserPtr, size: Size) -> Answer {
+    let file = guest.duplicate(file)?;
+    pretend::is_open(&file)?;
+    told(guest, list, size.0, |into| attributes::list(guest, &file, into))
 }
 
 fn listxattr(guest: &dyn Guest, path: PathPtr, list: UserPtr, size: Size) -> Answer {
@@ -239,6 +288,10 @@ fn listxattrat(guest: &dyn Guest, dir: DirFd, path: PathPtr, flags: Flags, list:
 }
 
 fn names(guest: &dyn Guest, named: &Named, list: UserPtr, size: Size) -> Answer {
+    if guest.rules().fake_root {
+        let object = object_of(guest, named, Use::Read)?;
+        return told(guest, list, size.0, |into| attributes::list(guest, &object, into));
+    }
     on(guest, named, Use::Read, |bearer| told(guest, list, size.0, |into| sys::attributes(bearer, into)))
 }
 
@@ -257,6 +310,10 @@ fn fremovexattr(guest: &dyn Guest, file: Fd, name: UserPtr) -> Answer {
     let name = attribute_name(guest, name)?;
     judge::object(guest, "fremovexattr", &file, Use::Change)?;
     reopen::may_copy(guest, &file)?;
+    if guest.rules().fake_root {
+        pretend::is_open(&file)?;
+        return attributes::remove(guest, &file, &name);
+    }
     sys::remove_attribute(Bearer::File(file.as_fd()), &name)?;
     Ok(Reply::Return(0))
 }
@@ -268,6 +325,9 @@ fn removexattrat(guest: &dyn Guest, dir: DirFd, path: PathPtr, flags: Flags, nam
 }
 
 fn remove(guest: &dyn Guest, named: &Named, name: &CStr) -> Answer {
+    if guest.rules().fake_root {
+        return attributes::remove(guest, &object_of(guest, named, Use::Change)?, name);
+    }
     on(guest, named, Use::Change, |bearer| sys::remove_attribute(bearer, name))?;
     Ok(Reply::Return(0))
 }

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 
 use super::address::Address;
 use crate::args::{DirFd, Fd, SockLen, UserPtr};
+use crate::file::pretend::made;
 use crate::file::walk::{Parent, Umask, in_directory, names_stay};
 use crate::guest::Guest;
 use crate::reply::{Answer, Reply};
@@ -35,10 +36,9 @@ fn bind_to_file(guest: &dyn Guest, socket: &OwnedFd, path: &[u8]) -> Result<(), 
     let parent = Parent::find(guest, DirFd::CWD, path)?;
     parent.may_be_made(guest, "bind")?;
     let _umask = Umask::of(guest)?;
-    in_directory(&parent.dir, || {
-        let name = parent.as_given()?;
-        sys::bind_to_name(socket.as_fd(), &name)
-    })
+    let name = parent.as_given()?;
+    made::as_root(guest, &[&parent.dir], || in_directory(&parent.dir, || sys::bind_to_name(socket.as_fd(), &name)))?;
+    made::name(guest, &parent, 0, None)
 }
 
 #[cfg(test)]
