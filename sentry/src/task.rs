@@ -276,17 +276,20 @@ impl<P: Platform> Guest for Task<'_, P> {
         if !executed {
             return Ok(known.credentials);
         }
-        // Remembered, so that it need not be asked again.
         let after = known.credentials.after_exec();
-        let new = self.shared.pretended.limit_for(after.clone(), || self.image())?;
-        let _alone = self.shared.pretended.alone();
-        if crate::raw::real_time_limit(self.notification.tid)? == limit {
-            crate::raw::set_real_time_limit(self.notification.tid, new)?;
+        // Remembered if there is room, so that it need not be asked again.
+        if let Ok(new) = self.shared.pretended.limit_for(after.clone(), || self.image()) {
+            let _alone = self.shared.pretended.alone();
+            if crate::raw::real_time_limit(self.notification.tid)? == limit {
+                crate::raw::set_real_time_limit(self.notification.tid, new)?;
+            }
         }
         Ok(Arc::new(after))
     }
 
     fn credentials_of(&self, process: i32) -> Result<Arc<Credentials>, Errno> {
+        // There may be many processes.
+        let _ = self.may_wait();
         self.credentials_here(self.number_here(process)?)
     }
 
