@@ -35,11 +35,12 @@ fn root_of_the_host_is_root_as_well_and_no_more() {
         skip!("only root can start it as root");
     }
     let mut command = std::process::Command::new(&sentry_tests::site().sentry);
-    command.args(["run", "-q", "--fake-root", "--", "sh", "-c", "id -u; cat /proc/self/uid_map"]).current_dir("/");
+    let script = "id -u; cat /proc/self/uid_map; setpriv --reuid=33 --clear-groups id -u";
+    command.args(["run", "-q", "--fake-root", "--", "sh", "-c", script]).current_dir("/");
     let run = sentry_tests::outcome(command).exits(0);
     let fields: Vec<&str> = run.out.split_whitespace().collect();
     assert_eq!(fields[..2], ["0", "0"], "{run:?}");
-    assert_eq!(fields[3], "1", "one id and no more: {run:?}");
+    assert_eq!(fields[3..], ["1", "33"], "one id and no more, whatever is said: {run:?}");
 }
 
 #[test]
@@ -197,6 +198,23 @@ fn rules_are_about_names_of_the_view_in_every_root() {
 }
 
 #[test]
+fn a_copy_of_the_whole_host_has_a_root_at_home() {
+    let project = Project::new();
+    let run =
+        Sandbox::new(&project).options(["--fake-root", "--cow", "/"]).sh("cd; pwd; echo x > ~/x; cat ~/x; id -un");
+    prints(run, "/root\nx\nroot");
+}
+
+#[test]
+fn daemons_find_what_they_ask_for() {
+    if !has("sshd") || !has("ssh-keygen") {
+        skip!("there is no sshd");
+    }
+    let script = "ssh-keygen -q -t ed25519 -N '' -f /tmp/key; mkdir -p /run/sshd; /usr/sbin/sshd -t -h /tmp/key -f /dev/null; echo $?";
+    prints(sh(script), "0");
+}
+
+#[test]
 fn the_limit_must_be_free() {
     let project = Project::new();
     let script = format!("ulimit -R 1000000; exec {} run --fake-root -- true", sentry_tests::site().sentry.display());
@@ -212,4 +230,41 @@ fn a_policy_file_may_say_so() {
     let file = policy.write("root.toml", "[process]\nfake-root = true\n");
     let run = Sandbox::new(&project).options(["--policy", file.to_str().unwrap()]).run(["id", "-u"]);
     prints(run, "0");
+}
+
+#[test]
+fn a_server_serves_as_somebody_else() {
+    if !has("nginx") || !has("python3") {
+        skip!("there is no nginx");
+    }
+    let script = r#"
+mkdir /tmp/n; cd /tmp/n; echo hello > x
+for kind in client_body proxy fastcgi uwsgi scgi; do places="$places ${kind}_temp_path /tmp/n/$kind;"; done
+echo "user www-data; pid /tmp/n/pid; error_log stderr; events {} \
+  http { access_log off; $places server { listen 80; root /tmp/n; } }" > conf
+nginx -c /tmp/n/conf || exit 1
+python3 -c 'import urllib.request as r; print(r.urlopen("http://127.0.0.1/x").read().decode().strip())'
+stat -c %U proxy; kill $(cat pid)
+"#;
+    prints(sh(script), "hello\nwww-data");
+}
+
+#[test]
+fn a_database_refuses_root_and_knows_its_peers() {
+    if !has("initdb") || !has("psql") {
+        skip!("there is no PostgreSQL");
+    }
+    let script = r#"
+initdb -D /tmp/pg 2>&1 | grep -o 'cannot be run as root'
+mkdir /tmp/pg; chown nobody /tmp/pg
+as() { su "$1" -s /bin/sh -c "$2"; }
+as nobody 'initdb -A peer -D /tmp/pg/d' > /tmp/log 2>&1 || cat /tmp/log
+as nobody 'pg_ctl -D /tmp/pg/d -l /tmp/pg/log -w -o "-k /tmp" start' > /dev/null
+as nobody 'psql -h /tmp -d postgres -Atc "select current_user"'
+psql -h /tmp -U nobody -d postgres -c 'select 1' 2>&1 | grep -o 'Peer authentication failed'
+as www-data 'psql -h /tmp -U nobody -d postgres -c "select 1"' 2>&1 | grep -o 'Peer authentication failed'
+as nobody 'pg_ctl -D /tmp/pg/d -m fast stop' | tail -1
+"#;
+    let failed = "Peer authentication failed";
+    prints(sh(script), &format!("cannot be run as root\nnobody\n{failed}\n{failed}\nserver stopped"));
 }

@@ -89,7 +89,7 @@ fn layer(options: Run, facts: &Facts) -> Result<Layer, Error> {
     for (paths, kind) in rules {
         for path in paths {
             if kind == Kind::Cow && here(path) == Path::new("/") {
-                layer.grants.extend(whole_host(facts));
+                layer.grants.extend(whole_host(facts, options.fake_root));
                 continue;
             }
             layer.rule(kind, &facts.cwd, &facts.home, path)?;
@@ -126,12 +126,14 @@ fn layer(options: Run, facts: &Facts) -> Result<Layer, Error> {
 
 /// `--cow /`: the root of the view is our own, so each directory in the host's root is granted by itself. What belongs to a
 /// running system, and what each sandbox has of its own, stays out.
-fn whole_host(facts: &Facts) -> Vec<Grant> {
+fn whole_host(facts: &Facts, fake_root: bool) -> Vec<Grant> {
     const OWN: [&str; 6] = ["/proc", "/sys", "/dev", "/run", "/tmp", "/lost+found"];
     let entries = std::fs::read_dir("/").into_iter().flatten().flatten();
     let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     let mut places: Vec<_> = directories.map(|entry| entry.path()).collect();
     places.retain(|path| !OWN.iter().any(|own| path == Path::new(own)));
+    // The sandbox's root lives there, and has a home of its own where the host's is not the user's to look into.
+    places.retain(|path| !fake_root || path != Path::new("/root") || std::fs::read_dir(path).is_ok());
     // The home directory would be a private one otherwise.
     places.push(facts.home.clone());
     places.sort();

@@ -39,7 +39,7 @@ fn a_tree_of_its_own_may_be_writable_as_a_whole() {
         let policy = Policy { root: root.map(Into::into), grants: grants.to_vec(), ..policy() };
         (policy.root_writable(), arrange(&policy, &facts("/home/me/project")).map(|view| options(&view)))
     };
-    let (writable, view) = of(Some("/no/such/tree"), &[whole.clone()]);
+    let (writable, view) = of(Some("/no/such/tree"), std::slice::from_ref(&whole));
     assert!(writable);
     assert_eq!(view.unwrap(), [""; 0], "neither is there a place for the current directory");
     assert!(!of(Some("/no/such/tree"), &[]).0);

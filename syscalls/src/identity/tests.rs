@@ -385,3 +385,80 @@ fn only_harmless_personalities_pass() {
         assert_eq!(verdict(harmful), Verdict::Fail(Errno::EPERM), "{harmful:#x}");
     }
 }
+
+/// The verdict of the filter, with rubbish in the half of registers that does not count.
+fn filtered(call: &str, args: &[u64]) -> Verdict {
+    let row = find(call).unwrap();
+    let mut registers = [0; 6];
+    for ((register, arg), parameter) in registers.iter_mut().zip(args).zip(row.parameters) {
+        *register = arg | if parameter.width == crate::args::Width::W32 { 0xdead_beef << 32 } else { 0 };
+    }
+    let route = row.route_with(crate::table::Surface::Default, &[Feature::FakeRoot]);
+    route.verdict(row.parameters, &registers)
+}
+
+#[test]
+fn only_what_is_pretended_goes_to_the_sentry() {
+    for option in [7, 8, 23, 24, 27, 28, 47] {
+        assert_eq!(filtered("prctl", &[option]), Verdict::Notify, "{option}");
+    }
+    for option in [1, 3, 4, 15, 22, 38] {
+        assert_eq!(filtered("prctl", &[option]), Verdict::Allow, "{option}");
+    }
+    assert_eq!(filtered("prctl", &[35]), Verdict::Fail(Errno::EPERM));
+    for (resource, verdict) in [(15, Verdict::Notify), (7, Verdict::Allow)] {
+        assert_eq!(filtered("prlimit64", &[0, resource]), verdict);
+        assert_eq!(filtered("getrlimit", &[resource]), verdict);
+        assert_eq!(filtered("setrlimit", &[resource]), verdict);
+    }
+    assert_eq!(filtered("getsockopt", &[3, 1, 17]), Verdict::Notify);
+    assert_eq!(filtered("getsockopt", &[3, 1, 3]), Verdict::Allow);
+    assert_eq!(filtered("getsockopt", &[3, 6, 17]), Verdict::Allow);
+    for call in ["getuid", "setresgid", "capset", "chroot"] {
+        assert_eq!(filtered(call, &[]), Verdict::Notify, "{call}");
+    }
+}
+
+#[test]
+fn the_limit_of_real_time_work_is_a_show() {
+    let trial = Trial::with(Feature::FakeRoot);
+    let limit = |soft: u64, hard: u64| trial.guest.put(&[soft.to_ne_bytes(), hard.to_ne_bytes()].concat()).0;
+    let place = trial.guest.put(&[0; 16]);
+    assert!(trial.call("prlimit64", &[0, 15, limit(5, 7), place.0]).is_ok());
+    assert_eq!(trial.guest.peek(place, 16), [0xff; 16]);
+    assert!(trial.call("getrlimit", &[15, place.0]).is_ok());
+    assert!(trial.call("setrlimit", &[15, limit(7, 7)]).is_ok());
+    assert_eq!(trial.errno("setrlimit", &[15, limit(7, 5)]), Errno::EINVAL);
+    assert_eq!(trial.errno("prlimit64", &[0, 15, 8, 0]), Errno::EFAULT);
+    assert_eq!(trial.errno("getrlimit", &[15, 8]), Errno::EFAULT);
+}
+
+#[test]
+fn capget_speaks_every_version_and_tells_the_one_it_likes() {
+    let trial = Trial::with(Feature::FakeRoot);
+    let header = |version: u32, process: u32| trial.guest.put(&scratch(&[version, process]));
+    let data = trial.guest.put(&[0; 24]);
+    let unknown = header(7, 0);
+    assert!(trial.call("capget", &[unknown.0, 0]).is_ok(), "asking for the version alone");
+    assert_eq!(trial.guest.peek(unknown, 4), 0x2008_0522_u32.to_ne_bytes());
+    assert_eq!(trial.errno("capget", &[header(7, 0).0, data.0]), Errno::EINVAL);
+    assert!(trial.call("capget", &[header(0x1998_0330, 0).0, data.0]).is_ok());
+    assert_eq!(trial.guest.peek(data, 16), scratch(&[u32::MAX, u32::MAX, 0])[..16], "three words and no more");
+    assert!(trial.call("capget", &[header(0x2008_0522, trial.guest.ids.1.cast_unsigned()).0, data.0]).is_ok());
+    assert_eq!(trial.guest.peek(data, 24), scratch(&[u32::MAX, u32::MAX, 0, 0x1ff, 0x1ff, 0])[..24]);
+    assert_eq!(trial.errno("capget", &[header(0x2008_0522, u32::MAX).0, data.0]), Errno::EINVAL);
+    assert_eq!(trial.errno("capget", &[header(0x2008_0522, 999_999).0, data.0]), Errno::ESRCH);
+    assert_eq!(trial.errno("capget", &[8, data.0]), Errno::EFAULT);
+    assert_eq!(trial.errno("capset", &[header(0x2008_0522, 999_999).0, data.0]), Errno::EPERM);
+}
+
+#[test]
+fn what_changes_nothing_sets_nothing() {
+    let trial = Trial::with(Feature::FakeRoot);
+    let before = trial.guest.credentials().unwrap();
+    assert_eq!(trial.errno("setuid", &[0xffff_ffff]), Errno::EINVAL);
+    assert_eq!(trial.errno("prctl", &[47, 2, 7, 0, 0]), Errno::EPERM, "not inheritable");
+    assert!(std::sync::Arc::ptr_eq(&before, &trial.guest.credentials().unwrap()));
+    assert!(trial.call("setuid", &[0]).is_ok());
+    assert!(std::sync::Arc::ptr_eq(&before, &trial.guest.credentials().unwrap()), "nothing changed");
+}

@@ -26,7 +26,7 @@ fn give(who: &Credentials, said: &mut Said, stat: &FileStat, user: u32, group: u
     let may_all = who.can(capability::CHOWN);
     let user_stays = user == UNCHANGED || user == said.user && owns;
     let group_may = group == UNCHANGED || owns && (group == said.group || who.is_in(group));
-    if !may_all && !(user_stays && group_may) {
+    if !(may_all || user_stays && group_may) {
         return Err(Errno::EPERM);
     }
     if kind(stat) != SFlag::S_IFDIR {

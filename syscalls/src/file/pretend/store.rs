@@ -100,8 +100,8 @@ fn birth(object: &OwnedFd) -> Birth {
     let Ok(found) = sys::statx(object.as_fd(), 0, libc::STATX_BTIME) else { return Birth::default() };
     let number = |at: usize| i64::from_ne_bytes(std::array::from_fn(|index| found[at + index]));
     let at = std::mem::offset_of!(libc::statx, stx_btime);
-    // The nanoseconds are the low half of the second word, whatever is above; for telling apart all of it will do.
-    (number(at), number(at + 8) as u32)
+    // The second word holds the nanoseconds and nothing else; for telling moments apart its bytes will do.
+    (number(at), number(at + 8))
 }
 
 /// What is said of `object`, which is so.

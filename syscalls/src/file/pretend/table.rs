@@ -14,8 +14,8 @@ const MOST: usize = 65_536;
 
 /// An object: its device and inode.
 pub(crate) type Key = (u64, u64);
-/// When it came to be, in seconds and nanoseconds: inodes are used again.
-pub(crate) type Birth = (i64, u32);
+/// When it came to be, in seconds and a fraction: inodes are used again.
+pub(crate) type Birth = (i64, i64);
 
 /// The records of one sandbox.
 #[derive(Debug, Default)]
