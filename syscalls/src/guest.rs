@@ -128,6 +128,11 @@ pub trait Guest {
         Err(Errno::ESRCH)
     }
 
+    /// The user and group that a process of the guest's pretends to be, by its directory in a procfs. `ENOENT` if that is none.
+    fn owner_of_process(&self, _directory: &OwnedFd) -> Result<(u32, u32), Errno> {
+        Err(Errno::ENOENT)
+    }
+
     /// The guest's number of the process that the *supervisor* knows by `process`, and the user and group that it
     /// pretends to be.
     fn peer(&self, _process: i32) -> Result<(i32, u32, u32), Errno> {

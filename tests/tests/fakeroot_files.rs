@@ -251,6 +251,26 @@ fn memory_and_hostile_records_do_no_harm() {
     assert_eq!(said(&project, script), "5:6 2755\n7\n299\n0\n");
 }
 
+#[test]
+fn a_process_is_listed_as_whom_it_became() {
+    let project = Project::new();
+    if !has("python3") {
+        skip!("there is no python3");
+    }
+    let program = "import os, time
+ready, done = os.pipe(), os.pipe()
+child = os.fork()
+if not child:
+    os.setgid(34); os.setuid(33); os.write(ready[1], b'x'); os.read(done[0], 1); os._exit(0)
+os.read(ready[0], 1)
+one, own, self = os.stat(f'/proc/{child}'), os.stat('/proc/self'), os.stat('/proc')
+print(one.st_uid, one.st_gid, own.st_uid, self.st_uid)
+os.write(done[1], b'x'); os.waitpid(child, 0)
+";
+    project.write("p.py", program);
+    assert_eq!(said(&project, "python3 p.py"), "33 34 0 0\n");
+}
+
 /// The whole of a tree of the user's own, in the command of the manual.
 #[test]
 fn a_tree_of_ones_own_is_changed_as_root_would() {

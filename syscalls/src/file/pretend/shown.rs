@@ -5,10 +5,15 @@ use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::stat::{FileStat, fstat, makedev};
+use nix::sys::stat::{FileStat, SFlag, fstat, makedev};
 
 use super::store::{Said, look};
+use crate::file::object::kind;
+use crate::file::resolve::is_procfs;
 use crate::guest::Guest;
+
+/// The block size that procfs tells (`proc_fill_super`).
+const PROC_BLOCK: i64 = 1024;
 
 /// Rewrites the `struct stat` of an object.
 pub(crate) fn in_stat(
@@ -16,9 +21,7 @@ pub(crate) fn in_stat(
     object: &OwnedFd,
     answer: &mut [u8; size_of::<libc::stat>()],
 ) -> Result<(), Errno> {
-    let said = of(guest, object)?;
-    let stat = said.1;
-    let said = said.0;
+    let (said, stat) = of(guest, object)?;
     put(answer, offset_of!(libc::stat, st_uid), &said.user.to_ne_bytes());
     put(answer, offset_of!(libc::stat, st_gid), &said.group.to_ne_bytes());
     put(answer, offset_of!(libc::stat, st_mode), &mode(&said, &stat).to_ne_bytes());
@@ -49,7 +52,16 @@ pub(crate) fn in_statx(
 
 fn of(guest: &dyn Guest, object: &OwnedFd) -> Result<(Said, FileStat), Errno> {
     let stat = fstat(object)?;
-    Ok((look(guest, object, &stat), stat))
+    let mut said = look(guest, object, &stat);
+    // The directory of a process belongs to whom the process acts as: so does `ps` know. Only procfs has such blocks.
+    if kind(&stat) == SFlag::S_IFDIR
+        && stat.st_blksize == PROC_BLOCK
+        && is_procfs(object)?
+        && let Ok((user, group)) = guest.owner_of_process(object)
+    {
+        (said.user, said.group) = (user, group);
+    }
+    Ok((said, stat))
 }
 
 /// Type and permissions.
