@@ -522,6 +522,7 @@ dirs('/tmp/seen'); expect('ok', mount('mine', '/tmp/seen', 'tmpfs', 0, 'size=1m'
 def run(*command): return subprocess.run(command, capture_output=True, text=True).stdout
 expect(True, '/tmp/seen' in run('findmnt', '-rn'), 'mine on /tmp/seen type tmpfs' in run('mount'), '/tmp/seen' in run('df', '/tmp/seen'),
        'mine /tmp/seen tmpfs rw,nosuid,nodev' in open('/proc/mounts').read(), os.path.ismount('/tmp/seen'))
+expect(open('/proc/mounts').read(), open('/etc/mtab').read())
 expect(0, subprocess.run(['mountpoint', '-q', '/tmp/seen']).returncode)
 "#;
     if !has("findmnt") {

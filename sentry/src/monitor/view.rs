@@ -19,7 +19,7 @@ use super::store::Store;
 use super::system;
 use crate::changes::record::{self, Directory, How};
 use crate::policy::view::{self as arranged, Entry, Facts};
-use crate::policy::{Access, Policy};
+use crate::policy::{Ability, Access, Policy};
 
 /// A copy-on-write directory of this run.
 #[derive(Debug)]
@@ -146,6 +146,10 @@ fn arrange_or_weigh(
             }
         }
         system::add_synthetic(&mut view, identity, policy.home(facts), &policy.hostname, policy.net)?;
+        if policy.allow.contains(&Ability::Mount) {
+            // Where old programs look for what is mounted.
+            view.links.push((c"etc/mtab".to_owned(), c"../proc/self/mounts".to_owned()));
+        }
     }
     view.places.push(private("/dev/shm", 0o1777)?);
 

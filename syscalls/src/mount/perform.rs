@@ -9,6 +9,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, ResolveFlag};
@@ -100,10 +101,22 @@ pub(super) fn umount2(guest: &dyn Guest, target: PathPtr, flags: Flags) -> Answe
     let asked = asked.ok_or(Errno::EINVAL)?;
     let target = guest.read_path(target)?;
     let mounter = guest.mounter().ok_or(Errno::EPERM)?;
+    let attempt = || unmount(guest, mounter, &target, asked);
+    // What the sentry itself has just opened for the guest, on another thread, keeps a mount busy for a moment.
+    for pause in [1, 2, 4] {
+        match attempt() {
+            Err(Errno::EBUSY) => std::thread::sleep(Duration::from_millis(pause)),
+            other => return other,
+        }
+    }
+    attempt()
+}
+
+fn unmount(guest: &dyn Guest, mounter: &dyn Mounter, target: &CStr, asked: MntFlags) -> Answer {
     let follow = if asked.contains(MntFlags::UMOUNT_NOFOLLOW) { OFlag::O_NOFOLLOW } else { OFlag::empty() };
     let _stay = names_stay();
     let path = {
-        let place = look(guest, target.as_bytes(), follow)?;
+        let place = look(guest, target.to_bytes(), follow)?;
         judge::object(guest, "umount2", &place, Use::Look)?;
         guest.path_of(&place)?
         // The descriptor must be gone by now, or the mount is busy.
