@@ -64,8 +64,7 @@ impl Clock {
     pub fn make_plain(&self, proc: BorrowedFd, process: i32, late: bool) -> Result<bool, Errno> {
         let patch = self.patch.as_ref().ok_or(Errno::ENXIO)?;
         let place = Place::find(&mappings(proc, process)?).ok_or(Errno::ENXIO)?;
-        let name = Entry::new(format_args!("{process}/mem"))?;
-        let memory = shim::sys::open_at(Some(proc), name.name()?, libc::O_RDWR | libc::O_CLOEXEC, 0, 0)?;
+        let memory = memory(proc, process)?;
         let at = |offset: usize| i64::try_from(place.vdso.start + offset).map_err(|_| Errno::EFAULT);
         for (offset, kernels) in patch.witnesses().filter(|_| late) {
             let mut there = vec![0; kernels.len()];
@@ -75,12 +74,22 @@ impl Clock {
             }
         }
         for (offset, bytes) in patch.plain(late) {
-            if pwrite(&memory, bytes, at(*offset)?)? != bytes.len() {
-                return Err(Errno::EFAULT);
-            }
+            write(&memory, place.vdso.start + offset, bytes)?;
         }
         Ok(true)
     }
+}
+
+/// The memory of a process, proc_pid_mem(5).
+pub fn memory(proc: BorrowedFd, process: i32) -> Result<OwnedFd, Errno> {
+    let name = Entry::new(format_args!("{process}/mem"))?;
+    shim::sys::open_at(Some(proc), name.name()?, libc::O_RDWR | libc::O_CLOEXEC, 0, 0)
+}
+
+/// Writes to it, also where the process itself may only read.
+pub fn write(memory: &OwnedFd, at: usize, bytes: &[u8]) -> Result<(), Errno> {
+    let at = i64::try_from(at).map_err(|_| Errno::EFAULT)?;
+    if pwrite(memory, bytes, at)? == bytes.len() { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
 /// What a process has mapped, proc_pid_maps(5): all of it, for the vDSO is near the end.
