@@ -31,7 +31,7 @@ use syscalls::rules::Rules;
 use crate::entry::Entry;
 use crate::platform::{Notification, Platform};
 use crate::supervise::Shared;
-use crate::supervise::clock::mappings;
+use crate::supervise::clock::vdso;
 
 /// One pending call.
 pub struct Task<'a, P> {
@@ -394,10 +394,8 @@ impl<P: Platform> Guest for Task<'_, P> {
         let Some(patch) = self.shared.clock.as_ref().and_then(|clock| clock.patch()) else { return false };
         let ip = self.notification.instruction_pointer;
         patch.may_be_called_from(ip)
-            && mappings(self.shared.proc.as_fd(), self.notification.tid)
-                .ok()
-                .and_then(|maps| shim::vdso::Place::find(&maps))
-                .is_some_and(|place| patch.called_from(place.vdso.start as u64, ip))
+            && vdso(self.shared.proc.as_fd(), self.notification.tid)
+                .is_ok_and(|vdso| patch.called_from(vdso as u64, ip))
     }
 
     fn timer_clock(&self, timer: i32) -> Result<i32, Errno> {

@@ -98,7 +98,13 @@ fn patch_first_program(guest: Pid, patch: &vdso::Patch, monitor: BorrowedFd) -> 
     vdso::trace::follow_child(guest.as_raw(), || {
         let maps = std::fs::read_to_string(format!("/proc/{guest}/maps"));
         let maps = maps.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)));
-        lost = maps.and_then(|maps| vdso::trace::patch(guest.as_raw(), patch, &maps)).err();
+        lost = maps
+            .and_then(|maps| {
+                vdso::trace::patch(guest.as_raw(), patch, &maps, |at, bytes| {
+                    vdso::trace::write(guest.as_raw(), at, bytes)
+                })
+            })
+            .err();
         Ok(())
     })
     .step(|| "let the program begin with its own clock")?;

@@ -27,6 +27,7 @@ use crate::changes::record::How;
 use crate::changes::scan::used;
 use crate::platform::Platform;
 use crate::policy::Policy;
+use crate::policy::clock::Clock;
 use crate::report::{Cause, DeniedCall, Report};
 use crate::supervise::{self, Orders};
 
@@ -520,7 +521,8 @@ fn held(policy: &Policy, lost: &[String]) -> Vec<String> {
     ];
     for (name, mark) in [("time namespace", "time namespace"), ("Landlock scopes", "Landlock"), ("own /proc", "/proc")]
     {
-        if !lost.iter().any(|what| what.starts_with(mark)) {
+        let unused = name == "time namespace" && matches!(policy.clock, Clock::Own { uptime: None, .. });
+        if !unused && !lost.iter().any(|what| what.starts_with(mark)) {
             held.push(name.to_owned());
         }
     }

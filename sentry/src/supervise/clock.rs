@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::uio::{pread, pwrite};
 use shim::failure::{Failure, Step};
-use shim::vdso::{Patch, Place};
+use shim::vdso::Patch;
 use syscalls::clock::{Pretended, Setting, host_now, host_tai_seconds};
 
 use super::tracer::Tracer;
@@ -63,27 +63,50 @@ impl Clock {
     /// runs already (`late`) only if nobody has patched it yet. Says whether it was done.
     pub fn make_plain(&self, proc: BorrowedFd, process: i32, late: bool) -> Result<bool, Errno> {
         let patch = self.patch.as_ref().ok_or(Errno::ENXIO)?;
-        let place = Place::find(&mappings(proc, process)?).ok_or(Errno::ENXIO)?;
-        let name = Entry::new(format_args!("{process}/mem"))?;
-        let memory = shim::sys::open_at(Some(proc), name.name()?, libc::O_RDWR | libc::O_CLOEXEC, 0, 0)?;
-        let at = |offset: usize| i64::try_from(place.vdso.start + offset).map_err(|_| Errno::EFAULT);
+        let vdso = vdso(proc, process)?;
+        let memory = memory(proc, process)?;
+        let at = |offset: usize| vdso.checked_add(offset).ok_or(Errno::EFAULT);
         for (offset, kernels) in patch.witnesses().filter(|_| late) {
             let mut there = vec![0; kernels.len()];
-            let length = pread(&memory, &mut there, at(offset)?)?;
+            let length = pread(&memory, &mut there, i64::try_from(at(offset)?).map_err(|_| Errno::EFAULT)?)?;
             if there.get(..length) != Some(kernels) {
                 return Ok(false);
             }
         }
         for (offset, bytes) in patch.plain(late) {
-            if pwrite(&memory, bytes, at(*offset)?)? != bytes.len() {
-                return Err(Errno::EFAULT);
-            }
+            write(&memory, at(*offset)?, bytes)?;
         }
         Ok(true)
     }
 }
 
-/// What a process has mapped, proc_pid_maps(5): all of it, for the vDSO is near the end.
+/// The memory of a process, proc_pid_mem(5).
+pub fn memory(proc: BorrowedFd, process: i32) -> Result<OwnedFd, Errno> {
+    let name = Entry::new(format_args!("{process}/mem"))?;
+    shim::sys::open_at(Some(proc), name.name()?, libc::O_RDWR | libc::O_CLOEXEC, 0, 0)
+}
+
+/// Writes to it, also where the process itself may only read.
+pub fn write(memory: &OwnedFd, at: usize, bytes: &[u8]) -> Result<(), Errno> {
+    let at = i64::try_from(at).map_err(|_| Errno::EFAULT)?;
+    if pwrite(memory, bytes, at)? == bytes.len() { Ok(()) } else { Err(Errno::EFAULT) }
+}
+
+/// Where the vDSO of a process is, by what the kernel told it (`AT_SYSINFO_EHDR`, proc_pid_auxv(5)): however much the process
+/// has mapped, this is short. It may tell us a lie, and has then its own memory written to.
+pub fn vdso(proc: BorrowedFd, process: i32) -> Result<usize, Errno> {
+    let name = Entry::new(format_args!("{process}/auxv"))?;
+    let file = shim::sys::open_at(Some(proc), name.name()?, libc::O_RDONLY | libc::O_CLOEXEC, 0, 0)?;
+    let mut bytes = [0; 1024];
+    let length = nix::unistd::read(&file, &mut bytes)?;
+    let (words, _) = bytes[..length].as_chunks::<{ size_of::<usize>() }>();
+    let (pairs, _) = words.as_chunks::<2>();
+    let told = pairs.iter().map(|pair| pair.map(usize::from_ne_bytes));
+    let wanted = usize::try_from(libc::AT_SYSINFO_EHDR).unwrap_or(0);
+    told.into_iter().find(|[kind, _]| *kind == wanted).map(|[_, at]| at).ok_or(Errno::ENXIO)
+}
+
+/// What a process that has just begun has mapped, proc_pid_maps(5): all of it, for the vDSO is near the end.
 pub fn mappings(proc: BorrowedFd, process: i32) -> Result<String, Errno> {
     use std::io::Read;
     let name = Entry::new(format_args!("{process}/maps"))?;

@@ -180,7 +180,14 @@ impl<P: Platform> Rounds<'_, P> {
                 self.traced.remove(&former);
                 self.traced.remove(&tid);
                 if let Some(patch) = self.clock.patch() {
-                    let patched = mappings(self.proc(), tid).and_then(|maps| trace::patch(tid, patch, &maps));
+                    let patched = mappings(self.proc(), tid).and_then(|maps| {
+                        let memory = super::clock::memory(self.proc(), tid).ok();
+                        trace::patch(tid, patch, &maps, |at, bytes| match &memory {
+                            // Some kernels let nobody write there to what is read-only, but whoever traces (`proc_mem.force_override`).
+                            Some(memory) if super::clock::write(memory, at, bytes).is_ok() => Ok(()),
+                            _ => trace::write(tid, at, bytes),
+                        })
+                    });
                     if let Err(errno) = patched {
                         tracing::debug!(%errno, tid, "a program keeps the host's clock");
                     }

@@ -79,13 +79,19 @@ impl Patch {
             let edits = |entries: [usize; 3]| {
                 // Without what is each program's own.
                 let mut edits = vec![(at, code.bytes.get(..code.own).unwrap_or_default().to_vec())];
+                // The symbols are near one another: one piece is written sooner than many.
+                let values = symbols.iter().map(|(symbol, _)| symbol.value_at);
+                let (first, last) = (values.clone().min()?, values.max()?);
+                let mut table = image.get(first..last + 8)?.to_vec();
                 for (symbol, entry) in &symbols {
                     let to = at + entries[*entry as usize];
-                    edits.push((symbol.value_at, to.to_le_bytes().to_vec()));
+                    let place = symbol.value_at - first;
+                    table.get_mut(place..place + 8)?.copy_from_slice(&to.to_le_bytes());
                 }
-                edits
+                edits.push((first, table));
+                Some(edits)
             };
-            (patch.adjusting, patch.plain) = (edits(code.adjusting), edits(code.plain));
+            (patch.adjusting, patch.plain) = (edits(code.adjusting)?, edits(code.plain)?);
             (patch.begin, patch.own) = (at + code.begin, at + code.own);
         }
         Some(patch)

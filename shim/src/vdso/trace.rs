@@ -126,15 +126,20 @@ fn begin_at(_: i32, _: usize) -> Result<(), Errno> {
     Err(Errno::ENOSYS)
 }
 
-/// Patches a program that was stopped before its first instruction. `maps` are its mappings, proc_pid_maps(5).
-pub fn patch(tid: i32, patch: &Patch, maps: &str) -> Result<(), Errno> {
+/// Patches a program that was stopped before its first instruction. `maps` are its mappings, proc_pid_maps(5); `write` puts
+/// bytes into its memory, as [`write()`] does.
+pub fn patch(
+    tid: i32,
+    patch: &Patch,
+    maps: &str,
+    write: impl Fn(usize, &[u8]) -> Result<(), Errno>,
+) -> Result<(), Errno> {
     let place = Place::find(maps).ok_or(Errno::ENXIO)?;
     if place.vdso.len() != patch.length {
         return Err(Errno::ENOEXEC);
     }
-    let apply = |edits: &[super::Edit]| {
-        edits.iter().try_for_each(|(offset, bytes)| write(tid, place.vdso.start + offset, bytes))
-    };
+    let apply =
+        |edits: &[super::Edit]| edits.iter().try_for_each(|(offset, bytes)| write(place.vdso.start + offset, bytes));
     if !patch.adjusts() {
         return apply(&patch.plain);
     }
