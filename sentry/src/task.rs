@@ -4,6 +4,8 @@
 //! and a descriptor table or not. What was read counts only after `ID_VALID` has said that the call is still pending:
 //! until then the thread id might belong to somebody else.
 
+mod who;
+
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -26,7 +28,6 @@ use syscalls::rules::Rules;
 
 use crate::entry::Entry;
 use crate::platform::{Notification, Platform};
-use crate::pretended::Image;
 use crate::supervise::Shared;
 
 /// One pending call.
@@ -104,59 +105,6 @@ impl<'a, P: Platform> Task<'a, P> {
     /// Whose name is for the task to choose, in any bytes, and which is long when the task has many groups.
     fn status(&self) -> Result<String, Errno> {
         whole(&self.open_proc(format_args!("status"), libc::O_RDONLY)?)
-    }
-
-    /// What tells this execution of a program from others ([`Image`]).
-    fn image(&self) -> Result<Image, Errno> {
-        self.image_of(self.notification.tid)
-    }
-
-    /// Where its code and its stack begin, which the kernel chooses at random at each exec; see proc_pid_stat(5).
-    fn image_of(&self, thread: i32) -> Result<Image, Errno> {
-        let path = Entry::new(format_args!("{thread}/stat"))?;
-        let file = sys::open_at(Some(self.shared.proc.as_fd()), path.name()?, libc::O_RDONLY | libc::O_CLOEXEC, 0, 0)?;
-        let stat = whole(&file)?;
-        // `fields[0]` is field 3 of the man page: the name in parentheses may hold anything.
-        let fields: Vec<&str> = stat.rsplit_once(") ").ok_or(Errno::ESRCH)?.1.split_ascii_whitespace().collect();
-        let field = |number: usize| fields.get(number - 3).and_then(|field| field.parse::<u64>().ok());
-        let (code, stack) = field(26).zip(field(28)).ok_or(Errno::ESRCH)?;
-        Ok(code.rotate_left(32) ^ stack)
-    }
-
-    /// The number in the supervisor's pid namespace of the process that the guest knows by `process`. The guest's own
-    /// procfs does not tell it, so all processes are asked.
-    fn number_here(&self, process: i32) -> Result<i32, Errno> {
-        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-        let entries = sys::open_at(Some(self.shared.proc.as_fd()), c".", flags, 0, 0)?;
-        for entry in Dir::from_fd(entries)?.iter() {
-            let number = entry?.file_name().to_str().ok().and_then(|name| name.parse::<i32>().ok());
-            if let Some(number) = number
-                && self.guests_number(number) == Ok(process)
-            {
-                return Ok(number);
-            }
-        }
-        Err(Errno::ESRCH)
-    }
-
-    /// The guest's number of the process that the supervisor knows by `number`.
-    fn guests_number(&self, number: i32) -> Result<i32, Errno> {
-        let path = Entry::new(format_args!("{number}/status"))?;
-        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-        let status = whole(&sys::open_at(Some(self.shared.proc.as_fd()), path.name()?, flags, 0, 0)?)?;
-        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).ok_or(Errno::ESRCH)?;
-        let mut numbers = numbers.split_ascii_whitespace().filter_map(|number| number.parse().ok());
-        // The supervisor itself has one number only.
-        numbers.nth(1).ok_or(Errno::ESRCH)
-    }
-
-    /// Who the process with this number of the supervisor's pid namespace pretends to be.
-    fn credentials_here(&self, process: i32) -> Result<Arc<Credentials>, Errno> {
-        let known = self.shared.pretended.of_limit(crate::raw::real_time_limit(process)?);
-        match known.set_in {
-            Some(image) if self.image_of(process)? != image => Ok(Arc::new(known.credentials.after_exec())),
-            _ => Ok(known.credentials),
-        }
     }
 
     /// How many of the task's descriptors have numbers below `limit`.
@@ -276,25 +224,7 @@ impl<P: Platform> Guest for Task<'_, P> {
     }
 
     fn credentials(&self) -> Result<Arc<Credentials>, Errno> {
-        let limit = crate::raw::real_time_limit(self.notification.tid)?;
-        let known = self.shared.pretended.of_limit(limit);
-        let executed = match known.set_in {
-            Some(image) => self.image()? != image,
-            None => false,
-        };
-        self.still_pending()?;
-        if !executed {
-            return Ok(known.credentials);
-        }
-        let after = known.credentials.after_exec();
-        // Remembered if there is room, so that it need not be asked again.
-        if let Ok(new) = self.shared.pretended.limit_for(after.clone(), || self.image()) {
-            let _alone = self.shared.pretended.alone();
-            if crate::raw::real_time_limit(self.notification.tid)? == limit {
-                crate::raw::set_real_time_limit(self.notification.tid, new)?;
-            }
-        }
-        Ok(Arc::new(after))
+        self.own_credentials()
     }
 
     fn credentials_of(&self, process: i32) -> Result<Arc<Credentials>, Errno> {
@@ -309,10 +239,7 @@ impl<P: Platform> Guest for Task<'_, P> {
     }
 
     fn pretend(&self, credentials: Credentials) -> Result<(), Errno> {
-        let limit = self.shared.pretended.limit_for(credentials, || self.image())?;
-        let _alone = self.shared.pretended.alone();
-        self.still_pending()?;
-        crate::raw::set_real_time_limit(self.notification.tid, limit)
+        self.become_somebody(credentials)
     }
 
     fn changes_root(&self) {

@@ -173,7 +173,7 @@ pub fn feature(feature: Feature) -> &'static str {
         Feature::HostNetwork => "`--net all`",
         Feature::ProtectedNames => "names that must not be created",
         Feature::AnchoredNames => "directories that must stay where they are",
-        Feature::PathCalls => "`--interpose full` or a rule about a pattern",
+        Feature::PathCalls => "`--interpose full`, `--fake-root` or a rule about a pattern",
         Feature::HiddenNames => "a hidden pattern",
         Feature::PathRules => "a rule about a pattern",
         Feature::SocketGrants => "granted sockets",

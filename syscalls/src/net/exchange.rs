@@ -41,6 +41,7 @@ crate::syscalls! {
     getpeername(socket: Fd, address: UserPtr, length: UserPtr) Network Default Allow;
     /// Reads an option of a socket.
     /// Limit: under `--fake-root` `SO_PEERCRED` tells whom the peer pretends to be now, not then; nobody (65534) when it is gone.
+    /// Limit: under `--fake-root` `SO_PEERGROUPS` tells the kernel's groups.
     getsockopt(socket: Fd, level: Int, option: Int, value: UserPtr, length: UserPtr) Network Default Allow {
         FakeRoot => Emulate(peer_credentials) when PEER,
     };
