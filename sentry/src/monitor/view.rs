@@ -172,6 +172,10 @@ fn arrange_or_weigh(
         notes: arranged.notes,
         placed: Vec::new(),
     };
+    if policy.root_writable() {
+        let rule = "--write /".to_owned();
+        result.placed.push(Placed { rule, layer: Layer::View, remark: "all of the tree that --root names" });
+    }
     let mut writable = writable_grants(&arranged.entries);
     writable.extend(policy.root_writable().then_some(Path::new("/")));
     let placed = {
