@@ -395,7 +395,10 @@ impl Tree {
             }
             Source::Private { mode } => tmpfs(size, *mode, sys::NO_SUID | sys::NO_DEV)?,
             Source::Tmpfs { size } => tmpfs(*size, 0o755, sys::NO_SUID | sys::NO_DEV)?,
-            Source::Overlay { lower, store } => overlay::mount(self, place, lower, store, upper)?,
+            Source::Overlay { lower, store } => {
+                let Some(mount) = overlay::mount(self, place, lower, store, upper)? else { return Ok(()) };
+                mount
+            }
             Source::Text(content) => self.made_file(content, &place.origin)?,
             source => {
                 let Some(opened) = open(source, &place.origin, place.optional)? else { return Ok(()) };
