@@ -149,6 +149,10 @@ fn arrange_or_weigh(
         if policy.allow.contains(&Ability::Mount) {
             // Where old programs look for what is mounted.
             view.links.push((c"etc/mtab".to_owned(), c"../proc/self/mounts".to_owned()));
+            // And where people mount.
+            if !arranged.entries.iter().any(|entry| entry.inside.starts_with("/mnt")) {
+                view.places.push(private("/mnt", 0o755)?);
+            }
         }
     }
     view.places.push(private("/dev/shm", 0o1777)?);
