@@ -108,6 +108,7 @@ pub fn all(sentry: &str, directory: &str) -> Vec<Subject> {
         subject("sentry (copy-on-write)", ours("--cow .")),
         subject("sentry --hide '**/.env*'", ours("--write . --hide **/.env*")),
         subject("sentry --interpose full", ours("--write . --interpose full")),
+        subject("sentry --fake-root", ours("--write . --fake-root")),
         subject("sentry --clock virtual", ours("--write . --clock virtual")),
     ]
 }

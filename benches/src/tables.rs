@@ -54,6 +54,7 @@ pub const ALL: &[Table] = &[
             "sentry (copy-on-write)",
             "sentry --hide '**/.env*'",
             "sentry --interpose full",
+            "sentry --fake-root",
         ],
         questions: &[
             "null_call",
@@ -84,6 +85,7 @@ pub const ALL: &[Table] = &[
             "sentry (copy-on-write)",
             "sentry --hide '**/.env*'",
             "sentry --interpose full",
+            "sentry --fake-root",
         ],
         questions: &["find", "status", "python", "compile"],
     },

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -28,6 +28,9 @@ use crate::task::Task;
 const THREADS: usize = 64;
 // Calls that wait for another program, or stand in line for that, never take all of them: some are left for every other.
 const _: () = assert!(THREADS > syscalls::waits::MOST + syscalls::waits::IN_LINE + SPARE);
+/// How often, and how long each time, the leader waits for one of the others to come back: they are on their way, but for
+/// those who wait for another program, who are never all of them.
+const PATIENCE: (u32, Duration) = (200, Duration::from_millis(1));
 /// Followers that stay for the next slow call.
 const SPARE: usize = 2;
 
@@ -103,8 +106,23 @@ impl<P: Platform> Pool<P> {
     /// Whether there is a thread, perhaps a new one, that takes the lead when it is let go. If not it must be kept: the
     /// user's limit on processes may leave us no thread but the one that leads.
     fn somebody_follows(self: &Arc<Self>) -> bool {
-        // Only whoever leads takes from those who wait for the lead, so none of these is promised to another.
-        self.waiting.load(Ordering::SeqCst) > 0 || self.threads.load(Ordering::SeqCst) < THREADS && self.grow().is_ok()
+        for _ in 0..PATIENCE.0 {
+            // Only whoever leads takes from those who wait for the lead, so none of these is promised to another.
+            if self.waiting.load(Ordering::SeqCst) > 0 {
+                return true;
+            }
+            let threads = self.threads.load(Ordering::SeqCst);
+            if threads < THREADS && self.grow().is_ok() {
+                return true;
+            }
+            // Alone, and no other thread to be had.
+            if threads == 1 {
+                return false;
+            }
+            // On a busy machine many have answered and not come back yet: the call that was answered runs first.
+            thread::sleep(PATIENCE.1);
+        }
+        false
     }
 
     /// The next call. `None`: nobody is left who could make one.
