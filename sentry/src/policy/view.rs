@@ -113,9 +113,9 @@ pub struct View {
 pub fn arrange(policy: &Policy, facts: &Facts) -> Result<View, Error> {
     let mut places = explicit(policy)?;
     // Root's home is part of a tree that root owns.
-    let home = (!policy.fake_root || policy.root.is_none()).then_some(policy.home(facts));
+    let home = (!policy.fake_root.is_on() || policy.root.is_none()).then_some(policy.home(facts));
     // Where daemons of root leave their marks.
-    let run = (policy.fake_root && policy.root.is_none()).then_some(Path::new("/run"));
+    let run = (policy.fake_root.is_on() && policy.root.is_none()).then_some(Path::new("/run"));
     for private in TEMPORARY.iter().map(Path::new).chain(home).chain(run) {
         places.entry(private.to_owned()).or_insert(Source::Private { size: None });
     }
