@@ -46,7 +46,8 @@ pub fn map_inner_of(init: libc::pid_t, asked: &OwnedFd, proc: &OwnedFd) -> Resul
     for file in ["uid_map", "gid_map"] {
         let path = std::ffi::CString::new(format!("{init}/{file}")).map_err(|_| Failure::check(step()))?;
         let map = sys::open_at(Some(proc.as_fd()), &path, libc::O_WRONLY | libc::O_CLOEXEC, 0, 0).step(step)?;
-        write(&map, format!("0 0 {}\n", Ranges::IDS + 1).as_bytes()).step(step)?;
+        // Each line within one line of the outer map.
+        write(&map, format!("0 0 1\n1 1 {}\n", Ranges::IDS).as_bytes()).step(step)?;
     }
     write(asked, b"m").step(step).map(drop)
 }
