@@ -10,7 +10,7 @@ use hashbrown::hash_map::Entry as Slot;
 
 use super::path::shown;
 use super::rule::MadeFile;
-use super::{Access, Error, Policy};
+use super::{Access, Error, FakeRoot, Policy};
 
 /// The system directories of the default view. Of `/etc` only the harmless part is there.
 pub const SYSTEM: [&str; 8] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc"];
@@ -116,7 +116,11 @@ pub fn arrange(policy: &Policy, facts: &Facts) -> Result<View, Error> {
     let home = (!policy.fake_root.is_on() || policy.root.is_none()).then_some(policy.home(facts));
     // Where daemons of root leave their marks.
     let run = (policy.fake_root.is_on() && policy.root.is_none()).then_some(Path::new("/run"));
-    for private in TEMPORARY.iter().map(Path::new).chain(home).chain(run) {
+    // In a writable tree a mount deeper than its root would move with the directories above it, which only the sentry can
+    // forbid; where it must leave paths to the kernel the tree's own directory serves.
+    let kernels = policy.fake_root == FakeRoot::Range && policy.root_writable();
+    let temporary = TEMPORARY.iter().map(Path::new).filter(|place| !kernels || place.parent() == Some(Path::new("/")));
+    for private in temporary.chain(home).chain(run) {
         places.entry(private.to_owned()).or_insert(Source::Private { size: None });
     }
 
