@@ -86,11 +86,8 @@ pub fn keep_for_acting() -> Result<(), Failure> {
     sys::set_capabilities(RESTING).step(|| "lower capabilities")
 }
 
-const RESTING: Capabilities = Capabilities {
-    effective: PTRACE | CHROOT,
-    permitted: PTRACE | CHROOT | SETUID | SETGID | ACTING,
-    inheritable: 0,
-};
+const RESTING: Capabilities =
+    Capabilities { effective: PTRACE | CHROOT, permitted: PTRACE | CHROOT | SETUID | SETGID | ACTING, inheritable: 0 };
 
 /// For a thread of the supervisor that has become a task with these effective capabilities.
 pub fn act_with(callers: u64) -> Result<(), Errno> {

@@ -34,7 +34,9 @@ fn in_the_way(features: &[Feature]) -> Option<&'static str> {
             Some("a rule about a pattern, a virtual file, --audit, --interpose full or --userns emulate needs them")
         }
         Feature::PathRules | Feature::HiddenNames => Some("a rule about a pattern needs them"),
-        Feature::ProtectedNames => Some("a name that must not be created (a protected one, or one of --deny) needs them"),
+        Feature::ProtectedNames => {
+            Some("a name that must not be created (a protected one, or one of --deny) needs them")
+        }
         Feature::AnchoredNames => Some("a rule about a place inside a --write directory needs them"),
         Feature::Copies => Some("copy-on-write directories need them"),
         Feature::TracePaths => Some("--trace denied needs them"),
@@ -98,7 +100,8 @@ mod tests {
 
     #[test]
     fn a_range_is_found_by_name_or_number() {
-        let text = "# comment\nann:100000:65536\nbob:200000:1000\n1002:300000:65535\nbob:400000:65536\nann:x:y\neve:0:65536\n";
+        let text =
+            "# comment\nann:100000:65536\nbob:200000:1000\n1002:300000:65535\nbob:400000:65536\nann:x:y\neve:0:65536\n";
         assert_eq!(first_of(text, 1000, Some("ann")), Some(100_000));
         assert_eq!(first_of(text, 1001, Some("bob")), Some(400_000));
         assert_eq!(first_of(text, 1002, Some("cid")), Some(300_000));

@@ -26,8 +26,8 @@ use crate::changes::layer::Layer;
 use crate::changes::record::How;
 use crate::changes::scan::used;
 use crate::platform::Platform;
-use crate::policy::{FakeRoot, Policy};
 use crate::policy::clock::Clock;
+use crate::policy::{FakeRoot, Policy};
 use crate::report::{Cause, DeniedCall, Report};
 use crate::supervise::{self, Orders};
 

@@ -112,9 +112,9 @@ impl<'de> serde::Deserialize<'de> for FakeRoot {
             Written::Whether(true) => Ok(Self::Pretend),
             Written::How(how) if how == "pretend" => Ok(Self::Pretend),
             Written::How(how) if how == "range" => Ok(Self::Range),
-            Written::How(how) => {
-                Err(serde::de::Error::custom(format!("fake-root is true, false, \"pretend\" or \"range\", not {how:?}")))
-            }
+            Written::How(how) => Err(serde::de::Error::custom(format!(
+                "fake-root is true, false, \"pretend\" or \"range\", not {how:?}"
+            ))),
         }
     }
 }

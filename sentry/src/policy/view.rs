@@ -138,6 +138,13 @@ pub fn arrange(policy: &Policy, facts: &Facts) -> Result<View, Error> {
                 notes.push(format!("nothing of the current directory is visible, because {why}; to show {place}"));
             }
             Here::Granted => {
+                // A copy would be refused, and nobody asked for this one.
+                let read_only = policy.fake_root == FakeRoot::Range && access == Access::Cow;
+                if read_only {
+                    let what = "the current directory is read-only under --fake-root=range, which makes no copies";
+                    notes.push(format!("{what}; to change it, choose --write ."));
+                }
+                let access = if read_only { Access::Read } else { access };
                 let source = Source::Host { path: facts.cwd.clone(), access, optional: false };
                 places.insert(facts.cwd.clone(), source);
             }

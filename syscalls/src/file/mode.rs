@@ -133,6 +133,21 @@ mod tests {
     use crate::table::Verdict::Allow;
 
     #[test]
+    fn with_real_ids_only_set_id_bits_are_the_sentrys() {
+        use crate::table::Feature::RealIds;
+        assert_eq!(verdict("chmod", &[RealIds], &[1, 0o4755]), Notify);
+        assert_eq!(verdict("fchmodat2", &[RealIds], &[CWD, 1, 0o2755, 0]), Notify);
+        assert_eq!(verdict("fchmod", &[RealIds], &[3, 0o1777]), Allow);
+        assert_eq!(verdict("mkdir", &[RealIds], &[1, 0o2755]), Fail(Errno::EPERM));
+        for call in
+            ["getuid", "setresuid", "setgroups", "capset", "newfstatat", "statx", "fchownat", "openat", "rename"]
+        {
+            assert_eq!(verdict(call, &[RealIds], &[]), Allow, "{call} costs nothing");
+        }
+        assert_eq!(verdict("openat2", &[RealIds], &[]), Fail(Errno::ENOSYS));
+    }
+
+    #[test]
     fn no_call_gives_set_id_bits() {
         for mode in [0o4755, 0o2755, 0o6000, 0o4000 | 0xffff_ffff_0000_0000] {
             assert_eq!(verdict("chmod", &[], &[1, mode]), Fail(Errno::EPERM));
