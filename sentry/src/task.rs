@@ -5,6 +5,7 @@
 //! until then the thread id might belong to somebody else.
 
 mod acting;
+mod status;
 mod who;
 
 use std::cell::{Cell, RefCell};
@@ -231,9 +232,7 @@ impl<P: Platform> Guest for Task<'_, P> {
         // The directory belongs to the guest's procfs, whose numbers are not ours; what is in it tells all the same.
         let flags = libc::O_RDONLY | libc::O_CLOEXEC;
         let limits = whole(&sys::open_at(Some(directory.as_fd()), c"limits", flags, 0, 0)?)?;
-        let line = limits.lines().find_map(|line| line.strip_prefix("Max realtime timeout")).ok_or(Errno::ENOENT)?;
-        let soft = line.split_ascii_whitespace().next().and_then(|soft| soft.parse().ok());
-        let known = self.shared.pretended.of_limit(soft.unwrap_or(libc::RLIM_INFINITY));
+        let known = self.of_limits(&limits)?;
         Ok((known.credentials.user.effective, known.credentials.group.effective))
     }
 
@@ -355,6 +354,9 @@ impl<P: Platform> Guest for Task<'_, P> {
     }
 
     fn live_file(&self, object: &OwnedFd) -> Option<Result<OwnedFd, Errno>> {
+        if let Some(status) = self.status_file(object) {
+            return Some(status);
+        }
         if self.shared.live.is_empty() {
             return None;
         }

@@ -108,7 +108,7 @@ fn prepare(plan: &Plan, seat: &Seat) -> Result<(), Failure> {
         sys::default_signals();
         if patched(plan) {
             trace::trace_me().step(|| "be traced for the pretended clock").map_err(|failure| {
-                failure.remedy("ptrace(2) seems to be switched off (kernel.yama.ptrace_scope=3); run without --clock")
+                failure.remedy("a program outside traces it already, or kernel.yama.ptrace_scope is 3; run without that, or without --clock")
             })?;
         }
         filter::load(plan)?

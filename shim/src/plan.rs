@@ -156,8 +156,11 @@ pub struct Ranges {
 }
 
 impl Ranges {
-    /// How many ids there are besides 0: up to `nobody` and the last of 16 bits, which images and packages use.
-    pub const IDS: u32 = 65_535;
+    /// How many ids there are besides 0.
+    pub const IDS: u32 = 65_536;
+    /// The last of them, which the guest has not: what belongs to it is beyond the guest's root too. The others go to the end
+    /// of 16 bits, as images and packages use them.
+    pub const NOBODYS: u32 = Self::IDS;
 }
 
 /// A resource limit: `RLIMIT_*`, soft, hard.

@@ -1,7 +1,7 @@
 //! Root over a range of ids: user_namespaces(7), newuidmap(1).
 //!
 //! In both namespaces 0 is the user, as without a range, and 1 to 65535 are the user's ids of `/etc/subuid` and
-//! `/etc/subgid`. The outer map names ids of the host, which only the set-id programs of the host may do: the monitor runs
+//! `/etc/subgid`; one more is in the outer one only, for what the guest's root has no power over. The outer map names ids of the host, which only the set-id programs of the host may do: the monitor runs
 //! them while the outer sandbox waits. The inner map is the same again, written by the outer sandbox, as long as it may,
 //! while init waits.
 
@@ -47,7 +47,7 @@ pub fn map_inner_of(init: libc::pid_t, asked: &OwnedFd, proc: &OwnedFd) -> Resul
         let path = std::ffi::CString::new(format!("{init}/{file}")).map_err(|_| Failure::check(step()))?;
         let map = sys::open_at(Some(proc.as_fd()), &path, libc::O_WRONLY | libc::O_CLOEXEC, 0, 0).step(step)?;
         // Each line within one line of the outer map.
-        write(&map, format!("0 0 1\n1 1 {}\n", Ranges::IDS).as_bytes()).step(step)?;
+        write(&map, format!("0 0 1\n1 1 {}\n", Ranges::NOBODYS - 1).as_bytes()).step(step)?;
     }
     write(asked, b"m").step(step).map(drop)
 }

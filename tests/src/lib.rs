@@ -113,7 +113,7 @@ pub fn has_id_range() -> bool {
     let owned = |file: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();
         let counts = text.lines().filter_map(|line| line.strip_prefix(USER)?.rsplit(':').next()?.parse::<u32>().ok());
-        counts.max().unwrap_or_default() >= 65_535
+        counts.max().unwrap_or_default() >= 65_536
     };
     let _ = site();
     has("newuidmap") && has("newgidmap") && owned("/etc/subuid") && owned("/etc/subgid")

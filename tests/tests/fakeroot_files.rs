@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::process::Command;
 
-use sentry_tests::{Project, Sandbox, as_user, has, outcome, site, skip};
+use sentry_tests::{Project, Sandbox, as_user, has, is_root, outcome, site, skip};
 
 /// A run that may write the project.
 fn root(project: &Project) -> Sandbox<'_> {
@@ -269,6 +270,32 @@ os.write(done[1], b'x'); os.waitpid(child, 0)
 ";
     project.write("p.py", program);
     assert_eq!(said(&project, "python3 p.py"), "33 34 0 0\n");
+}
+
+/// Owners and permissions after random changes are those that real root sees after the same.
+#[test]
+fn a_thousand_changes_are_told_as_by_the_kernel() {
+    if !is_root() || !has("python3") {
+        skip!("there is no real root here to compare with, or no python3");
+    }
+    for seed in ["1", "2", "3"] {
+        let (project, real) = (Project::new(), Project::new());
+        let program = project.write("owners.py", include_str!("../src/owners.py"));
+        let mut natively = Command::new("python3");
+        natively.arg(&program).args(["400", seed]).current_dir(real.path()).env_clear().env("PATH", "/usr/bin:/bin");
+        let natively = outcome(natively).exits(0).out;
+        let pretended = said(&project, &format!("mkdir tree; cd tree; python3 ../owners.py 400 {seed}"));
+        let differ = natively.lines().zip(pretended.lines()).position(|(one, other)| one != other);
+        if let Some(line) = differ {
+            let before = natively.lines().skip(line.saturating_sub(12)).take(12).collect::<Vec<_>>().join("\n");
+            panic!(
+                "seed {seed}, line {line}:\n{before}\nnatively {:?}, pretended {:?}",
+                natively.lines().nth(line),
+                pretended.lines().nth(line)
+            );
+        }
+        assert_eq!(natively.lines().count(), pretended.lines().count(), "seed {seed}");
+    }
 }
 
 /// The whole of a tree of the user's own, in the command of the manual.

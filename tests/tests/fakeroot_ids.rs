@@ -268,3 +268,16 @@ as nobody 'pg_ctl -D /tmp/pg/d -m fast stop' | tail -1
     let failed = "Peer authentication failed";
     prints(sh(script), &format!("cannot be run as root\nnobody\n{failed}\n{failed}\nserver stopped"));
 }
+
+#[test]
+fn proc_tells_who_a_process_became() {
+    let script =
+        "su nobody -s /bin/sh -c 'grep -E \"^(Uid|CapEff)\" /proc/self/status /proc/$$/status; ps -o user= -p $$'";
+    let told = "Uid:\t65534\t65534\t65534\t65534";
+    let none = "CapEff:\t0000000000000000";
+    let run = sh(script).exits(0);
+    let lines: Vec<&str> =
+        run.out.lines().map(|line| line.split_once("status:").map_or(line, |(_, line)| line)).collect();
+    assert_eq!(lines, [told, none, told, none, "nobody"], "{}", run.err);
+    prints(sh("grep -E '^CapEff' /proc/1/status"), "CapEff:\t000001ffffffffff");
+}

@@ -155,6 +155,10 @@ fn root_is_root_inside_only() {
     let read =
         sh(&project, &["--read", "/etc/shadow"], "cat /etc/shadow; chmod 666 /etc/shadow; stat -c %u /etc/shadow");
     assert!(read.out.trim() == "65534" && read.err.contains("ermission denied"), "{read:?}");
+    // Neither does it look behind what is covered.
+    let denied =
+        sh(&project, &["--deny", "/usr/share/doc"], "ls /usr/share/doc; cat /proc/keys; stat -c %u /usr/share/doc");
+    assert!(denied.out.trim() == "65534" && denied.err.matches("ermission denied").count() == 2, "{denied:?}");
     let status = sh(&project, &[], "grep -E '^(CapPrm|CapBnd|NoNewPrivs)' /proc/self/status").exits(0);
     let fields: Vec<&str> = status.out.split_whitespace().collect();
     let capabilities = u64::from_str_radix(fields[1], 16).unwrap();

@@ -372,12 +372,13 @@ impl Builder<'_> {
                 let lower = Box::new(source(&piece, option, false, self.ids)?);
                 let store = self.ids.layer(&layer)?;
                 self.record(&inside, &piece, Some(layer), How::Overlay);
-                self.place(&inside, Source::Overlay { lower, store }, true, false, option.to_owned())?;
+                // A directory that goes meanwhile was not to be seen anyway.
+                self.place(&inside, Source::Overlay { lower, store }, true, true, option.to_owned())?;
             } else {
                 let _ = record::remove_tree(&layer);
                 self.result.notes.push(format!("{} is read-only: overlayfs cannot lie over it", inside.display()));
                 let source = source(&piece, option, false, self.ids)?;
-                self.place(&inside, source, false, false, option.to_owned())?;
+                self.place(&inside, source, false, true, option.to_owned())?;
             }
         }
         Ok(())

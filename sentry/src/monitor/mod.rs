@@ -15,7 +15,7 @@ pub mod nested;
 pub mod numbers;
 pub mod placed;
 mod profile;
-mod root;
+pub mod root;
 mod rules;
 mod standard;
 pub mod store;

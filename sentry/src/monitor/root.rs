@@ -22,7 +22,12 @@ pub fn arrange(policy: &Policy, identity: &Identity, features: &[Feature]) -> Re
                 let failure = Failure::check_text(format!("--fake-root=range leaves paths to the kernel, and {what}"));
                 return Err(failure.remedy("leave that out, or choose --fake-root=pretend"));
             }
-            ranges(identity).map(Root::Mapped)
+            if identity.by_root {
+                let failure =
+                    Failure::check_text("--fake-root=range is for ordinary users, who have ranges of their own");
+                return Err(failure.remedy("start sentry as one, or choose --fake-root=pretend"));
+            }
+            ranges(identity.host_uid).map(Root::Mapped)
         }
     }
 }
@@ -46,12 +51,8 @@ fn in_the_way(features: &[Feature]) -> Option<&'static str> {
     })
 }
 
-/// The user's ranges and the programs that map them, or what is missing.
-pub fn ranges(identity: &Identity) -> Result<Ranges, Failure> {
-    if identity.by_root {
-        let failure = Failure::check_text("--fake-root=range is for ordinary users, who have ranges of their own");
-        return Err(failure.remedy("start sentry as one, or choose --fake-root=pretend"));
-    }
+/// The ranges of the user `uid` and the programs that map them, or what is missing.
+pub fn ranges(uid: u32) -> Result<Ranges, Failure> {
     let program = |name: &str| -> Result<PathBuf, Failure> {
         let found = PLACES.iter().map(|place| Path::new(place).join(name)).find(|path| path.is_file());
         let missing = || Failure::check_text(format!("--fake-root=range needs {name}, which this host has not"));
@@ -59,11 +60,11 @@ pub fn ranges(identity: &Identity) -> Result<Ranges, Failure> {
     };
     let (newuidmap, newgidmap) = (program("newuidmap")?, program("newgidmap")?);
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = name_of(identity.host_uid, &users);
+    let name = name_of(uid, &users);
     let range = |file: &str, option: &str| {
         let text = std::fs::read_to_string(file).unwrap_or_default();
-        first_of(&text, identity.host_uid, name).ok_or_else(|| {
-            let who = name.map_or_else(|| identity.host_uid.to_string(), str::to_owned);
+        first_of(&text, uid, name).ok_or_else(|| {
+            let who = name.map_or_else(|| uid.to_string(), str::to_owned);
             let failure = Failure::check_text(format!("{file} has no {} ids for {who}", Ranges::IDS));
             failure.remedy(format!("as root: usermod {option} FIRST-LAST {who}, {INSTEAD}"))
         })
@@ -100,8 +101,7 @@ mod tests {
 
     #[test]
     fn a_range_is_found_by_name_or_number() {
-        let text =
-            "# comment\nann:100000:65536\nbob:200000:1000\n1002:300000:65535\nbob:400000:65536\nann:x:y\neve:0:65536\n";
+        let text = "# comment\nann:100000:65536\nbob:200000:65535\n1002:300000:70000\nbob:400000:65536\nann:x:y\neve:0:65536\n";
         assert_eq!(first_of(text, 1000, Some("ann")), Some(100_000));
         assert_eq!(first_of(text, 1001, Some("bob")), Some(400_000));
         assert_eq!(first_of(text, 1002, Some("cid")), Some(300_000));

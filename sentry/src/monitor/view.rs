@@ -149,6 +149,10 @@ fn arrange_or_weigh(
         if policy.allow.contains(&Ability::Mount) {
             // Where old programs look for what is mounted.
             view.links.push((c"etc/mtab".to_owned(), c"../proc/self/mounts".to_owned()));
+            // And where people mount.
+            if !arranged.entries.iter().any(|entry| entry.inside.starts_with("/mnt")) {
+                view.places.push(private("/mnt", 0o755)?);
+            }
         }
     }
     view.places.push(private("/dev/shm", 0o1777)?);
@@ -172,6 +176,10 @@ fn arrange_or_weigh(
         notes: arranged.notes,
         placed: Vec::new(),
     };
+    if policy.root_writable() {
+        let rule = "--write /".to_owned();
+        result.placed.push(Placed { rule, layer: Layer::View, remark: "all of the tree that --root names" });
+    }
     let mut writable = writable_grants(&arranged.entries);
     writable.extend(policy.root_writable().then_some(Path::new("/")));
     let placed = {

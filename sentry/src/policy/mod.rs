@@ -364,6 +364,10 @@ impl Policy {
         for path in self.hide.iter().chain(&self.deny).chain(&self.workdir).chain(private).chain(made) {
             path::check_inside(path)?;
         }
+        if self.allow.contains(&Ability::Mount) && self.surface == Surface::Judge {
+            let message = "--allow mount: the surface judge has no system call that mounts";
+            return Err(Error::new(message, "choose the surface default, or leave the option out"));
+        }
         if let (Some(rule), None) = (self.patterns.iter().find(|rule| rule.log), &self.audit) {
             return Err(Error::new(format!("{} has nowhere to log to", rule.text), "add --audit FILE"));
         }
@@ -406,7 +410,7 @@ mod tests {
         assert_eq!(good.validate(), Ok(()));
 
         type Break = fn(&mut Policy);
-        let broken: [(&str, Break); 7] = [
+        let broken: [(&str, Break); 8] = [
             ("nothing to run", |policy| policy.command.clear()),
             ("host name", |policy| policy.hostname = "a b".into()),
             ("host name", |policy| policy.hostname = "x".repeat(65)),
@@ -414,6 +418,10 @@ mod tests {
             ("not absolute", |policy| policy.hide.push("x".into())),
             ("zero byte", |policy| policy.workdir = Some("/a\0b".into())),
             ("memory", |policy| policy.limits.memory = Some(4096)),
+            ("no system call that mounts", |policy| {
+                policy.allow.push(Ability::Mount);
+                policy.surface = Surface::Judge;
+            }),
         ];
         for (expected, break_it) in broken {
             let mut policy = good.clone();

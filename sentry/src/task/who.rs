@@ -14,7 +14,7 @@ use syscalls::credentials::Credentials;
 use super::{Task, whole};
 use crate::entry::Entry;
 use crate::platform::Platform;
-use crate::pretended::Image;
+use crate::pretended::{Image, Known};
 
 impl<P: Platform> Task<'_, P> {
     /// The caller's credentials, as the last exec has left them.
@@ -102,5 +102,12 @@ impl<P: Platform> Task<'_, P> {
             Some(image) if self.image_of(process)? != image => Ok(Arc::new(credentials.after_exec())),
             _ => Ok(credentials),
         }
+    }
+
+    /// What the text of a `limits` file in procfs says of who its process pretends to be.
+    pub(super) fn of_limits(&self, limits: &str) -> Result<Known, Errno> {
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max realtime timeout")).ok_or(Errno::ENOENT)?;
+        let soft = line.split_ascii_whitespace().next().and_then(|soft| soft.parse().ok());
+        Ok(self.shared.pretended.of_limit(soft.unwrap_or(libc::RLIM_INFINITY)))
     }
 }

@@ -12,6 +12,9 @@ use super::serve::Server;
 use crate::capabilities::with_override;
 use crate::sys::{self, MountAttributes};
 
+/// `MOUNT_ATTR_NOSYMFOLLOW`
+const NO_SYMLINKS: u64 = 0x0020_0000;
+
 impl Server {
     pub(super) fn make(&mut self, kind: Kind, order: &Order, text: &[u8], files: &[OwnedFd]) -> Result<(), Errno> {
         match (kind, files) {
@@ -143,7 +146,8 @@ impl Server {
             self.resize(order, target, device)?;
         }
         let set = u64::from(order.set);
-        let both = MountAttributes { set, clear: u64::from(order.clear), ..Default::default() };
+        let clear = u64::from(order.clear) & (sys::READ_ONLY | sys::NO_EXEC | NO_SYMLINKS);
+        let both = MountAttributes { set, clear, ..Default::default() };
         match sys::set_mount_attributes(target, false, &both) {
             Err(Errno::EPERM) if set != 0 => {
                 sys::set_mount_attributes(target, false, &MountAttributes { set, ..Default::default() })

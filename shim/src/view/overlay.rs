@@ -27,23 +27,24 @@ fn child(directory: BorrowedFd, name: &CStr) -> Result<OwnedFd, Errno> {
     openat(directory, name, flags, Mode::empty())
 }
 
-/// Makes the overlay of `place` as a detached mount.
+/// Makes the overlay of `place` as a detached mount. `None`: it is optional, and what it would show is not there.
 pub(super) fn mount(
     tree: &Tree,
     place: &Place,
     lower: &Source,
     store: &Store,
     upper: &mut dyn FnMut(&CStr, BorrowedFd),
-) -> Result<OwnedFd, Failure> {
+) -> Result<Option<OwnedFd>, Failure> {
     let subject = place.inside.to_string_lossy().into_owned();
     let step = || format!("make /{subject} copy-on-write");
     let remedy = |failure: Failure| {
         failure.remedy(format!("choose --write /{subject} (changes reach the host) or --read /{subject} (no changes)"))
     };
     let mut staged = Vec::new();
-    let lower = match open(lower, &place.origin, false)?.ok_or_else(|| Failure::check(step()))? {
-        Opened::Object(object) => object,
-        Opened::Mount(mount) => {
+    let lower = match open(lower, &place.origin, place.optional)? {
+        None => return Ok(None),
+        Some(Opened::Object(object)) => object,
+        Some(Opened::Mount(mount)) => {
             let root = tree.stage_mount(c"lower", mount.as_fd())?;
             staged.push(root.try_clone().map_err(|_| Failure::check(step()))?);
             root
@@ -94,5 +95,5 @@ pub(super) fn mount(
         sys::detach_here().step(step)?;
         chdir(c"/").step(step)?;
     }
-    Ok(overlay)
+    Ok(Some(overlay))
 }

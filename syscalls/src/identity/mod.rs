@@ -106,7 +106,6 @@ crate::syscalls! {
     /// Limit: under `--fake-root` another thread than a process's first is not found by its number (`ESRCH`).
     capget(header: UserPtr, data: UserPtr) Identity Default Allow { PretendedIds => Emulate(capget) };
     /// Sets capabilities; none can be gained.
-    /// Limit: under `--fake-root` the file `status` in `/proc` shows the kernel's own, which are none.
     capset(header: UserPtr, data: UserPtr) Identity Default Allow { PretendedIds => Emulate(capset) };
     /// Reads and changes properties of the calling process.
     /// `PR_SET_MM` fails with `EPERM`: it falsifies what other processes read of the caller in `/proc`.

@@ -393,7 +393,7 @@ fn filtered(call: &str, args: &[u64]) -> Verdict {
     for ((register, arg), parameter) in registers.iter_mut().zip(args).zip(row.parameters) {
         *register = arg | if parameter.width == crate::args::Width::W32 { 0xdead_beef << 32 } else { 0 };
     }
-    let route = row.route_with(crate::table::Surface::Default, &[Feature::FakeRoot]);
+    let route = row.route_with(crate::table::Surface::Default, &[Feature::FakeRoot, Feature::PretendedIds]);
     route.verdict(row.parameters, &registers)
 }
 
@@ -421,7 +421,7 @@ fn only_what_is_pretended_goes_to_the_sentry() {
 
 #[test]
 fn the_limit_of_real_time_work_is_a_show() {
-    let trial = Trial::with(Feature::FakeRoot);
+    let trial = Trial::with(Feature::PretendedIds);
     let limit = |soft: u64, hard: u64| trial.guest.put(&[soft.to_ne_bytes(), hard.to_ne_bytes()].concat()).0;
     let place = trial.guest.put(&[0; 16]);
     assert!(trial.call("prlimit64", &[0, 15, limit(5, 7), place.0]).is_ok());
@@ -435,7 +435,7 @@ fn the_limit_of_real_time_work_is_a_show() {
 
 #[test]
 fn capget_speaks_every_version_and_tells_the_one_it_likes() {
-    let trial = Trial::with(Feature::FakeRoot);
+    let trial = Trial::with(Feature::PretendedIds);
     let header = |version: u32, process: u32| trial.guest.put(&scratch(&[version, process]));
     let data = trial.guest.put(&[0; 24]);
     let unknown = header(7, 0);
@@ -454,7 +454,7 @@ fn capget_speaks_every_version_and_tells_the_one_it_likes() {
 
 #[test]
 fn what_changes_nothing_sets_nothing() {
-    let trial = Trial::with(Feature::FakeRoot);
+    let trial = Trial::with(Feature::PretendedIds);
     let before = trial.guest.credentials().unwrap();
     assert_eq!(trial.errno("setuid", &[0xffff_ffff]), Errno::EINVAL);
     assert_eq!(trial.errno("prctl", &[47, 2, 7, 0, 0]), Errno::EPERM, "not inheritable");

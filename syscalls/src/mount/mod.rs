@@ -31,7 +31,7 @@ crate::syscalls! {
     /// Limit: an overlay knows lowerdir, upperdir and workdir, with `userxattr`; an upper directory outside the sandbox's own memory (`/tmp`, a tmpfs mounted inside) is `EINVAL`.
     /// Limit: devices and images (ext4, squashfs, FUSE and others) fail with `EPERM` and are reported, unknown names with `ENODEV`.
     /// Limit: a bind or overlay of what a rule about paths speaks of fails with `EPERM` and is reported.
-    /// Limit: any process of the sandbox may mount: no capability is asked for.
+    /// Limit: any process of the sandbox may mount: no capability is asked for, but under `--fake-root` a pretended `CAP_SYS_ADMIN`.
     /// Limit: a bind of a directory in which something of the view is mounted takes that along, recursive or not.
     /// Limit: 10,000 mounts beside those of the view; then `ENOSPC`.
     mount(source: PathPtr, target: PathPtr, kind: PathPtr, flags: Word, data: UserPtr) Mount Default Emulate(mount) {

@@ -40,6 +40,15 @@ const MS_NO_SYMLINKS: u64 = 256;
 const MAGIC: u64 = 0xC0ED_0000;
 const NSFS_MAGIC: nix::sys::statfs::FsType = nix::sys::statfs::FsType(0x6e73_6673);
 
+/// Who mounts for the guest. Where it is root for itself, it must not have given that up.
+fn mounter(guest: &dyn Guest) -> Result<&dyn Mounter, Errno> {
+    const SYS_ADMIN: u32 = 21;
+    if guest.rules().fake_root && !guest.credentials()?.can(SYS_ADMIN) {
+        return Err(Errno::EPERM);
+    }
+    guest.mounter().ok_or(Errno::EPERM)
+}
+
 /// What is asked for, once it has been copied.
 struct Wanted {
     source: CString,
@@ -67,7 +76,7 @@ pub(super) fn mount(
     let set = attributes(bits);
     let flags = MsFlags::from_bits_truncate(bits);
     let wanted = Wanted { source, target, kind, data, flags, set };
-    let mounter = guest.mounter().ok_or(Errno::EPERM)?;
+    let mounter = mounter(guest)?;
 
     // Nothing may come to lie elsewhere between judgement and act.
     let _stay = names_stay();
@@ -100,7 +109,7 @@ pub(super) fn umount2(guest: &dyn Guest, target: PathPtr, flags: Flags) -> Answe
     let asked = MntFlags::from_bits(flags.0.cast_signed()).filter(|flags| known.contains(*flags));
     let asked = asked.ok_or(Errno::EINVAL)?;
     let target = guest.read_path(target)?;
-    let mounter = guest.mounter().ok_or(Errno::EPERM)?;
+    let mounter = mounter(guest)?;
     let attempt = || unmount(guest, mounter, &target, asked);
     // What the sentry itself has just opened for the guest, on another thread, keeps a mount busy for a moment.
     for pause in [1, 2, 4] {

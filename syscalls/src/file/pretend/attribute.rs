@@ -76,3 +76,28 @@ pub(super) fn remove(guest: &dyn Guest, object: &OwnedFd) -> Result<(), Errno> {
         other => other,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::file::trial::Trial;
+    use crate::table::Feature::FakeRoot;
+
+    /// Both ways do the same, so tests that run meanwhile do not care which one they go.
+    #[test]
+    fn an_old_kernel_is_no_obstacle() {
+        let trial = Trial::with(FakeRoot);
+        trial.write("file", "");
+        let object = OwnedFd::from(std::fs::File::open(trial.root.join("file")).unwrap());
+        let record = Record { user: 1, group: 2, mode: Some(0o4000), device: None, capability: None };
+        for old in [true, false] {
+            OLD_KERNEL.store(old, Ordering::Relaxed);
+            assert_eq!(remove(&trial.guest, &object), Ok(()));
+            assert_eq!(read(&trial.guest, &object), None);
+            assert_eq!(write(&trial.guest, &object, &record), Ok(()));
+            assert_eq!(read(&trial.guest, &object), Some(record.clone()), "old: {old}");
+            assert_eq!(remove(&trial.guest, &object), Ok(()));
+        }
+    }
+}
