@@ -29,6 +29,24 @@ pub fn take_descriptor(pidfd: &OwnedFd, fd: i32) -> Result<OwnedFd, Errno> {
     descriptor(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) })
 }
 
+/// Changes the supplementary groups of this thread, by the call itself: the C library would change all threads.
+pub fn set_own_groups(groups: &[u32]) -> Result<(), Errno> {
+    // SAFETY: the kernel reads as many numbers as are there.
+    Errno::result(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map(drop)
+}
+
+/// The same for the effective group, and that for files.
+pub fn set_own_effective_group(group: u32) -> Result<(), Errno> {
+    // SAFETY: integers only.
+    Errno::result(unsafe { libc::syscall(libc::SYS_setresgid, -1, group, -1) }).map(drop)
+}
+
+/// The same for the effective user, and that for files.
+pub fn set_own_effective_user(user: u32) -> Result<(), Errno> {
+    // SAFETY: integers only.
+    Errno::result(unsafe { libc::syscall(libc::SYS_setresuid, -1, user, -1) }).map(drop)
+}
+
 /// The soft limit of the size of another thread's files, prlimit(2) with `RLIMIT_FSIZE`.
 pub fn file_size_limit(tid: i32) -> Result<u64, Errno> {
     limit(tid, libc::RLIMIT_FSIZE)

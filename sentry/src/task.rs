@@ -4,6 +4,7 @@
 //! and a descriptor table or not. What was read counts only after `ID_VALID` has said that the call is still pending:
 //! until then the thread id might belong to somebody else.
 
+mod acting;
 mod status;
 mod who;
 
@@ -27,6 +28,7 @@ use syscalls::credentials::Credentials;
 use syscalls::guest::{Around, Decision, Denial, Guest};
 use syscalls::mount::order::Mounter;
 use syscalls::owners::Owner;
+use syscalls::reply::Answer;
 use syscalls::rules::Rules;
 
 use crate::entry::Entry;
@@ -45,6 +47,8 @@ pub struct Task<'a, P> {
     root: RefCell<Option<OwnedFd>>,
     /// What is to be done around the call.
     wish: Cell<Option<Around>>,
+    /// While this thread is the caller: whether another leads.
+    acting: Cell<Option<bool>>,
 }
 
 impl<'a, P: Platform> Task<'a, P> {
@@ -57,6 +61,7 @@ impl<'a, P: Platform> Task<'a, P> {
             confirmed: Cell::new(false),
             root: RefCell::default(),
             wish: Cell::new(None),
+            acting: Cell::new(None),
         }
     }
 
@@ -292,7 +297,11 @@ impl<P: Platform> Guest for Task<'_, P> {
     }
 
     fn may_wait(&self) -> bool {
-        self.lead.is_none_or(|hand_over| hand_over())
+        self.acting.get().unwrap_or_else(|| self.lead.is_none_or(|hand_over| hand_over()))
+    }
+
+    fn as_itself(&self, act: &mut dyn FnMut() -> Answer) -> Answer {
+        if self.shared.rules.real_ids { self.act_as_caller(act) } else { act() }
     }
 
     fn duplicate(&self, fd: Fd) -> Result<OwnedFd, Errno> {

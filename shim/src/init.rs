@@ -20,8 +20,8 @@ use nix::unistd::{Pid, chdir, tcgetpgrp, write};
 
 use crate::failure::{Failure, Step};
 use crate::message::{ToInit, ToMonitor, Usage, receive, send};
-use crate::plan::Plan;
-use crate::{capabilities, exec, identity, sys, terminal, vdso, view};
+use crate::plan::{Plan, Root};
+use crate::{capabilities, exec, identity, ranges, sys, terminal, vdso, view};
 
 /// The descriptors that init works with.
 pub struct Channels {
@@ -29,6 +29,8 @@ pub struct Channels {
     pub monitor: OwnedFd,
     /// To the supervisor: takes the listener.
     pub supervisor: OwnedFd,
+    /// To whom may map a range of ids, if there is one.
+    pub maps: Option<OwnedFd>,
 }
 
 /// Runs init to its end. `proc` is a procfs that knows it, mounted nowhere.
@@ -61,7 +63,7 @@ fn begin(plan: &Plan, channels: &Channels, proc: OwnedFd) -> Result<(Pid, Option
             let _ = send(monitor, &ToMonitor::Upper(place), Some(directory));
         },
     )?;
-    become_inner(plan)?;
+    become_inner(plan, channels.maps.as_ref())?;
     forbid_nested(&proc);
     share_mounts(&proc, channels.supervisor.as_fd())?;
     drop(proc);
@@ -69,7 +71,11 @@ fn begin(plan: &Plan, channels: &Channels, proc: OwnedFd) -> Result<(Pid, Option
 
     // From here on every signal waits in the signalfd; the guest unblocks them for itself.
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).step(|| "block signals")?;
-    if plan.fake_root { capabilities::keep_chroot() } else { capabilities::drop_all() }?;
+    match plan.root {
+        Root::No => capabilities::drop_all(),
+        Root::Pretended => capabilities::keep_chroot(),
+        Root::Mapped(_) => capabilities::keep_roots(),
+    }?;
     // Before there is a guest to look: its own exec makes it dumpable again.
     sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).step(|| "protect init from the guest")?;
     let seat = exec::Seat { terminal: terminal.as_ref(), supervisor: channels.supervisor.as_fd(), umask: guest_umask };
@@ -116,9 +122,15 @@ fn patch_first_program(guest: Pid, patch: &vdso::Patch, monitor: BorrowedFd) -> 
 }
 
 /// Enters the guest's own user and mount namespaces.
-fn become_inner(plan: &Plan) -> Result<(), Failure> {
+fn become_inner(plan: &Plan, maps: Option<&OwnedFd>) -> Result<(), Failure> {
+    if maps.is_some() {
+        ranges::limit_all_users(&plan.limits)?;
+    }
     sys::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS).step(|| "make the guest's user namespace")?;
-    identity::map_own_inner(&plan.identity)
+    match maps {
+        Some(maps) => ranges::have_inner_mapped(maps, &plan.identity),
+        None => identity::map_own_inner(&plan.identity),
+    }
 }
 
 /// Programs that look before they ask find that there are no user namespaces to be had. Only to tell them so: what forbids

@@ -18,6 +18,7 @@ pub mod message;
 pub mod mounter;
 pub mod network;
 pub mod plan;
+mod ranges;
 pub mod start;
 pub mod sys;
 pub mod terminal;

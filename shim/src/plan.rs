@@ -5,6 +5,7 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::libc;
@@ -130,6 +131,38 @@ pub struct Identity {
     pub by_root: bool,
 }
 
+/// Whether the guest is root for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// It is not.
+    No,
+    /// So it is told; it keeps `CAP_SYS_CHROOT`.
+    Pretended,
+    /// In its namespaces it is, over these ids.
+    Mapped(Ranges),
+}
+
+/// Ids of the host that belong to the user (subuid(5), subgid(5)), and who may map them: newuidmap(1), newgidmap(1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ranges {
+    /// The host's user id that is 1 inside; as many as [`Ranges::IDS`] follow.
+    pub users: u32,
+    /// The host's group id that is 1 inside.
+    pub groups: u32,
+    /// The program that maps user ids.
+    pub newuidmap: PathBuf,
+    /// The program that maps group ids.
+    pub newgidmap: PathBuf,
+}
+
+impl Ranges {
+    /// How many ids there are besides 0.
+    pub const IDS: u32 = 65_536;
+    /// The last of them, which the guest has not: what belongs to it is beyond the guest's root too. The others go to the end
+    /// of 16 bits, as images and packages use them.
+    pub const NOBODYS: u32 = Self::IDS;
+}
+
 /// A resource limit: `RLIMIT_*`, soft, hard.
 #[derive(Clone, Copy, Debug)]
 pub struct ResourceLimit(pub u32, pub u64, pub u64);
@@ -183,8 +216,8 @@ pub struct Plan {
     pub identity: Identity,
     /// What it sees.
     pub view: View,
-    /// The guest is root for itself: it keeps `CAP_SYS_CHROOT`, and low ports of its own network are its to bind.
-    pub fake_root: bool,
+    /// Whether it is root for itself; then low ports of its own network are its to bind.
+    pub root: Root,
     /// An empty network namespace, or the host's.
     pub own_network: bool,
     /// Host name inside.

@@ -23,8 +23,8 @@ use nix::unistd::{Pid, chdir, pipe2, read, write};
 use crate::failure::{Failure, Step};
 use crate::init::{self, Channels};
 use crate::message::{ToMonitor, send};
-use crate::plan::Plan;
-use crate::{capabilities, identity, landlock, mounter, network, sys};
+use crate::plan::{Plan, Root};
+use crate::{capabilities, identity, landlock, mounter, network, ranges, sys};
 
 /// A sandbox that was started, as the monitor holds it.
 #[derive(Debug)]
@@ -91,6 +91,9 @@ pub fn launch(plan: &Plan, supervise: &dyn Fn(&Plan, Seat) -> i32) -> Result<Lau
     if plan.identity.by_root {
         identity::map_outer_of(pid, &plan.identity)?;
         write(&map_done, b"m").step(|| "start the sandbox")?;
+    } else if let Root::Mapped(ranges) = &plan.root {
+        ranges::map_outer_of(pid, &plan.identity, ranges)?;
+        write(&map_done, b"m").step(|| "start the sandbox")?;
     }
     Ok(Launched { supervisor: pid, from_supervisor: supervisor_here, init: init_here })
 }
@@ -106,6 +109,13 @@ fn outer(plan: &Plan, mapped: &OwnedFd, monitor: &OwnedFd, init_channel: OwnedFd
         sys::prctl(libc::PR_SET_DUMPABLE, 1, 0).step(|| "write the guest's id maps")?;
         // It also cleared this, see PR_SET_PDEATHSIG(2const).
         sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0).step(|| "tie the sandbox to its monitor")?;
+    } else if let Root::Mapped(_) = plan.root {
+        if read(mapped, &mut [0]).step(|| "wait for the id maps")? == 0 {
+            // The monitor says why.
+            return Err(Failure::check("wait for the id maps"));
+        }
+        // Those of the host have no number in the maps; who acts for another could not take them up again.
+        nix::unistd::setgroups(&[]).step(|| "drop supplementary groups")?;
     } else {
         identity::map_own_outer(&plan.identity)?;
     }
@@ -126,7 +136,7 @@ fn outer(plan: &Plan, mapped: &OwnedFd, monitor: &OwnedFd, init_channel: OwnedFd
         let lost = "a limit on user namespaces: this kernel has none; the supervisor alone refuses nested ones";
         let _ = send(monitor.as_fd(), &ToMonitor::Lost(lost.to_owned()), None);
     }
-    if plan.fake_root && plan.own_network {
+    if plan.root != Root::No && plan.own_network {
         free_low_ports(&proc)?;
     }
 
@@ -149,13 +159,24 @@ fn outer(plan: &Plan, mapped: &OwnedFd, monitor: &OwnedFd, init_channel: OwnedFd
     }
 
     let (listener, listener_there) = channel()?;
-    let Some(init) = sys::clone(libc::CLONE_NEWPID).step(|| "make the guest's pid namespace")? else {
-        drop(listener);
-        init::run(plan, Channels { monitor: init_channel, supervisor: listener_there }, proc)
+    let (asked, asks) = match plan.root {
+        Root::Mapped(_) => channel().map(|(here, there)| (Some(here), Some(there)))?,
+        _ => (None, None),
     };
-    drop((listener_there, init_channel));
+    let Some(init) = sys::clone(libc::CLONE_NEWPID).step(|| "make the guest's pid namespace")? else {
+        drop((listener, asked));
+        init::run(plan, Channels { monitor: init_channel, supervisor: listener_there, maps: asks }, proc)
+    };
+    drop((listener_there, init_channel, asks));
+    if let Some(asked) = asked {
+        ranges::map_inner_of(init, &asked, &proc)?;
+    }
     let mounter = mounter::start(plan, &proc)?;
-    capabilities::keep_for_joining()?;
+    if let Root::Mapped(_) = plan.root {
+        capabilities::keep_for_joining_and_acting()?;
+    } else {
+        capabilities::keep_for_joining()?;
+    }
     sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).step(|| "protect the supervisor from the guest")?;
     let monitor = monitor.try_clone().map_err(|_| Failure::new("hold the monitor's channel", Errno::last()))?;
     Ok(Seat { listener, proc, monitor, init: Pid::from_raw(init), mounter })

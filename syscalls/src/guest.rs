@@ -20,6 +20,7 @@ use crate::clock::Pretended;
 use crate::credentials::Credentials;
 use crate::mount::order::Mounter;
 use crate::owners::Owner;
+use crate::reply::Answer;
 use crate::rules::Rules;
 
 const PAGE: usize = 4096;
@@ -131,6 +132,12 @@ pub trait Guest {
     /// The user and group that a process of the guest's pretends to be, by its directory in a procfs. `ENOENT` if that is none.
     fn owner_of_process(&self, _directory: &OwnedFd) -> Result<(u32, u32), Errno> {
         Err(Errno::ENOENT)
+    }
+
+    /// Runs `act` as the task's user and with no capabilities but its own, where ids are the kernel's (`--fake-root=range`).
+    /// What it needs of the task's memory is read before.
+    fn as_itself(&self, act: &mut dyn FnMut() -> Answer) -> Answer {
+        act()
     }
 
     /// The guest's number of the process that the *supervisor* knows by `process`, and the user and group that it

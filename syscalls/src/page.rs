@@ -182,6 +182,7 @@ pub fn feature(feature: Feature) -> &'static str {
         Feature::PinnedCpus => "`--cpus` by pinning",
         Feature::PretendedIds => "`--fake-root` or `--userns emulate`",
         Feature::FakeRoot => "`--fake-root`",
+        Feature::RealIds => "`--fake-root=range`",
         Feature::NoTracing => "tracing switched off",
         Feature::NamedKernel => "`--uname`",
         Feature::MemoryLimit => "`--memory`",

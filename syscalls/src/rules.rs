@@ -45,6 +45,8 @@ pub struct Rules {
     pub trace: bool,
     /// Ids and ownership are pretended (`--fake-root`).
     pub fake_root: bool,
+    /// Ids are the kernel's (`--fake-root=range`): what is done for a task is done as its user, with its capabilities.
+    pub real_ids: bool,
     /// A user namespace may be pretended (`--userns emulate`).
     pub pretend_namespaces: bool,
     /// The kernel that the guest is told of, where that is not the host's.

@@ -55,6 +55,8 @@ pub enum Feature {
     FakeRoot,
     /// `--fake-root` or `--userns emulate`: ids and capabilities are the sentry's to tell.
     PretendedIds,
+    /// `--fake-root=range`: ids are the kernel's; set-id bits and another root are asked for in earnest.
+    RealIds,
     /// `--net all`: connections are not observed, for they are not refused.
     HostNetwork,
     /// Names that must not be created: every call that makes or moves a name is emulated.
@@ -93,9 +95,10 @@ pub enum Feature {
 
 impl Feature {
     /// Every feature, in the order in which rows are asked.
-    pub const ALL: [Feature; 19] = [
+    pub const ALL: [Feature; 20] = [
         Self::FakeRoot,
         Self::PretendedIds,
+        Self::RealIds,
         Self::HostNetwork,
         Self::ProtectedNames,
         Self::AnchoredNames,

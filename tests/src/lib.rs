@@ -108,6 +108,17 @@ pub fn has(program: &str) -> bool {
         .any(|directory| Path::new(directory).join(program).exists())
 }
 
+/// Whether the ordinary user has ids of its own for `--fake-root=range`, and the host a program that maps them.
+pub fn has_id_range() -> bool {
+    let owned = |file: &str| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let counts = text.lines().filter_map(|line| line.strip_prefix(USER)?.rsplit(':').next()?.parse::<u32>().ok());
+        counts.max().unwrap_or_default() >= 65_536
+    };
+    let _ = site();
+    has("newuidmap") && has("newgidmap") && owned("/etc/subuid") && owned("/etc/subgid")
+}
+
 /// A command that runs as the ordinary user with a plain environment.
 pub fn as_user(program: impl AsRef<OsStr>) -> Command {
     let site = site();

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use sentry_tests::{Outcome, Project, Sandbox, as_user, outcome, site};
+use sentry_tests::{Outcome, Project, Sandbox, as_user, has_id_range, outcome, site};
 
 const KILLED_BY_SIGSYS: i32 = 128 + libc::SIGSYS;
 
@@ -24,15 +24,18 @@ fn guest<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// What a policy may add to a sandbox that is no more for it.
-const MORE: [(&str, &[&str]); 5] = [
+const MORE: [(&str, &[&str]); 6] = [
     ("", &[]),
     (" with a clock of its own", CLOCK),
     (" --fake-root", &["--fake-root"]),
+    (" --fake-root=range", RANGE),
     (" --allow mount", MOUNTING),
     (" with both", &["--fake-root", "--allow", "mount"]),
 ];
 /// Whose programs are patched by the supervisor, so there is nothing to try of one that does not.
 const CLOCK: &[&str] = &["--clock", "virtual"];
+/// Where there is one.
+const RANGE: &[&str] = &["--fake-root=range"];
 const MOUNTING: &[&str] = &["--allow", "mount"];
 
 /// Both sandboxes, with the probe's own directory granted, with each of what may be added; but not where somebody mounts for
@@ -43,7 +46,13 @@ fn boxed(project: &Project, options: &[&str], arguments: &[&str]) -> Vec<(String
     for (name, binary) in [("sentry", &site().sentry), ("always CONTINUE", &site().always_continue)] {
         for (added, more) in MORE {
             let own_mounts = arguments.first() == Some(&"mount") && more.contains(&"mount");
-            if own_mounts || name != "sentry" && more == CLOCK {
+            let no_range = more == RANGE && !has_id_range();
+            if no_range {
+                eprintln!("SKIPPED: {}: {arguments:?} with a range of ids, for there is none", module_path!());
+            }
+            // The sentry's rules about paths and a range exclude each other.
+            let excluded = more == RANGE && (options.contains(&"--hide") || options.contains(&"--cow"));
+            if no_range || excluded || own_mounts || name != "sentry" && more == CLOCK {
                 continue;
             }
             let sandbox = Sandbox::new(project).binary(binary).options(["--read"]).options([probe]);
@@ -240,13 +249,24 @@ fn no_set_id_file_appears_on_the_host() {
         let run = Sandbox::new(&fresh).options(["--read", probe, "--write", "."]).run(guest(&[probe_name, directory]));
         assert_eq!(run.out.trim(), "contained", "{run:?}");
     }
+    let ranged = Project::new();
+    if has_id_range() {
+        // A mode with these bits is taken, and the bits are left out: what counts is below.
+        let sandbox = || Sandbox::new(&ranged).options(["--fake-root=range", "--read", probe, "--write", "."]);
+        for probe_name in ["set-id", "set-id-openat2"] {
+            let directory = ranged.path().to_str().unwrap();
+            assert!(!sandbox().run(guest(&[probe_name, directory])).out.is_empty());
+        }
+        assert!(ranged.has("plain-0"));
+    }
     // openat2 is ring 2's; what registers show is the filter's.
     let run = Sandbox::new(&fresh)
         .binary(&site().always_continue)
         .options(["--read", probe, "--write", "."])
         .run(guest(&["set-id", directory]));
     assert_eq!(run.out.trim(), "contained", "{run:?}");
-    for entry in std::fs::read_dir(fresh.path()).unwrap().flatten() {
+    let entries = |project: &Project| std::fs::read_dir(project.path()).unwrap().flatten();
+    for entry in entries(&fresh).chain(entries(&ranged)) {
         let mode = entry.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o6000, 0, "{:?} {mode:o}", entry.path());
     }
@@ -278,8 +298,8 @@ fn privileges_settings_and_devices_are_gone() {
 fn only_root_changes_its_root() {
     let project = Project::new();
     for (name, outcome) in boxed(&project, &[], &["chroot"]) {
-        let expected =
-            if name.ends_with("--fake-root") || name.ends_with("with both") { "escaped" } else { "contained" };
+        let is_root = name.contains("--fake-root") || name.ends_with("with both");
+        let expected = if is_root { "escaped" } else { "contained" };
         assert_eq!(outcome.out.trim(), expected, "{name}: {outcome:?}");
     }
 }

@@ -58,6 +58,7 @@ pub fn works(checks: &[Check]) -> bool {
 pub fn checks(host: &Host) -> Vec<Check> {
     let mut checks = vec![kernel(host), user_namespaces(host)];
     checks.extend([proc(host), time_namespace(host), listener(host), landlock(host), overlay(host), limits(host)]);
+    checks.extend(id_range(host));
     checks.extend(id_mapped_mounts(host));
     checks.extend(container(host));
     checks.extend(privileges(host));
@@ -284,6 +285,15 @@ fn limits(host: &Host) -> Check {
 }
 
 /// Only root starts guests under another id than its own.
+/// Nothing is weaker without one.
+fn id_range(host: &Host) -> Option<Check> {
+    let about = "id range";
+    Some(match host.id_range.as_ref()? {
+        Ok(first) => ok(about, format!("ids from {first} on are yours, for --fake-root=range")),
+        Err((what, remedy)) => Check { remedy: vec![remedy.clone()], ..ok(about, what.as_str()) },
+    })
+}
+
 fn id_mapped_mounts(host: &Host) -> Option<Check> {
     let about = "id-mapped mounts";
     if !host.root {

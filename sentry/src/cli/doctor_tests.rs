@@ -152,3 +152,13 @@ fn within_a_sandbox_there_is_less_to_be_had() {
     let faked = Host { marked: true, ..Host::fine() };
     assert!(checks(&faked).iter().all(|check| check.about != "sandbox"));
 }
+
+#[test]
+fn a_host_without_a_range_of_ids_is_as_good() {
+    let what = ("there is no newuidmap".to_owned(), "install uidmap".to_owned());
+    let host = Host { id_range: Some(Err(what)), ..Host::fine() };
+    let check = find(&host, "id range");
+    assert_eq!((check.state, check.remedy.join("")), (State::Ok, "install uidmap".to_owned()));
+    assert!(works(&checks(&host)));
+    assert!(!checks(&Host { id_range: None, ..host }).iter().any(|check| check.about == "id range"));
+}

@@ -18,7 +18,7 @@ use crate::monitor::weigh;
 use crate::policy::clock::Clock;
 use crate::policy::path::{absolute, shown};
 use crate::policy::view::{self, Facts, SYSTEM, Source};
-use crate::policy::{Ability, Access, Interpose, Net, Policy};
+use crate::policy::{Ability, Access, FakeRoot, Interpose, Net, Policy};
 
 const EXAMPLES: &str = "\
 It takes the options of 'sentry run', and starts nothing.
@@ -83,7 +83,11 @@ fn about_rules(
     if policy.audit.is_some() {
         rows.push(["--audit", Layer::Paths.word(), Layer::Paths.cost(), "decisions are told to the log"]);
     }
-    if policy.fake_root {
+    if policy.fake_root == FakeRoot::Range {
+        let remark = "ids are the kernel's, of a range of the user's; set-id bits are left out, see docs/fake-root.md";
+        rows.push(["--fake-root=range", "id maps", "nothing per call", remark]);
+    }
+    if policy.fake_root == FakeRoot::Pretend {
         let cost = "some microseconds a call";
         rows.push([
             "--fake-root",

@@ -8,7 +8,7 @@ use clap::{ArgAction, Args};
 use super::bubblewrap::Bubblewrap;
 use crate::policy::clock::Clock;
 use crate::policy::limits::LimitChanges;
-use crate::policy::{Ability, CowStore, Interpose, Net, ProcFiles, Userns};
+use crate::policy::{Ability, CowStore, FakeRoot, Interpose, Net, ProcFiles, Userns};
 
 const EXAMPLES: &str = "\
 A path appears under its own name. Rules do not depend on their order: the longest path wins, and
@@ -110,8 +110,17 @@ pub struct Run {
     #[arg(long, value_enum, value_name = "minimal|full", hide_possible_values = true, help_heading = "Policy")]
     pub interpose: Option<Interpose>,
     /// Let it be root, with users, owners and modes that only it sees
-    #[arg(long, help_heading = "Policy")]
-    pub fake_root: bool,
+    #[arg(
+        long,
+        value_enum,
+        value_name = "pretend|range",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "pretend",
+        hide_possible_values = true,
+        help_heading = "Policy"
+    )]
+    pub fake_root: Option<FakeRoot>,
     /// Refuse user namespaces, or let a program believe that it is root in one
     #[arg(long, value_enum, value_name = "deny|emulate", hide_possible_values = true, help_heading = "Policy")]
     pub userns: Option<Userns>,

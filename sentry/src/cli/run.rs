@@ -70,7 +70,7 @@ fn layer(options: Run, facts: &Facts) -> Result<Layer, Error> {
         limits: options.limits,
         cow_store: options.cow_store,
         interpose: options.interpose,
-        fake_root: options.fake_root.then_some(true),
+        fake_root: options.fake_root,
         userns: options.userns,
         nested: options.nested.then_some(true),
         allow: options.allow,
@@ -89,7 +89,7 @@ fn layer(options: Run, facts: &Facts) -> Result<Layer, Error> {
     for (paths, kind) in rules {
         for path in paths {
             if kind == Kind::Cow && here(path) == Path::new("/") {
-                layer.grants.extend(whole_host(facts, options.fake_root));
+                layer.grants.extend(whole_host(facts, options.fake_root.is_some()));
                 continue;
             }
             layer.rule(kind, &facts.cwd, &facts.home, path)?;

@@ -83,6 +83,8 @@ pub struct Host {
     pub container: Option<&'static str>,
     /// Which control groups can be used.
     pub cgroups: Cgroups,
+    /// The first of the user's ids for `--fake-root=range`, or what is missing and the remedy. `None` for root.
+    pub id_range: Option<Result<u32, (String, String)>>,
     /// This program, for remedies that must name it.
     pub program: PathBuf,
 }
@@ -113,6 +115,10 @@ impl Host {
             marked: Path::new(crate::monitor::nested::MARK).exists(),
             container: container(),
             cgroups: Cgroups::look(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo")),
+            id_range: (!Uid::current().is_root()).then(|| {
+                let ranges = crate::monitor::root::ranges(Uid::current().as_raw());
+                ranges.map(|ranges| ranges.users).map_err(|failure| (failure.step, failure.remedy))
+            }),
             program: std::env::current_exe().unwrap_or_else(|_| "/usr/bin/sentry".into()),
         }
     }
@@ -162,6 +168,7 @@ impl Host {
             marked: false,
             container: None,
             cgroups: Cgroups::Unified { controllers: ["memory", "pids", "cpu"].map(Into::into).to_vec(), usable: true },
+            id_range: Some(Ok(100_000)),
             program: "/usr/local/bin/sentry".into(),
         }
     }

@@ -20,7 +20,7 @@ use crate::changes::record::{self, Directory, How};
 use crate::changes::root::Root;
 use crate::changes::skeleton;
 use crate::changes::tree::{Refusal, Wanted, copy_tree, finish_root};
-use crate::policy::CowStore;
+use crate::policy::{CowStore, FakeRoot};
 
 /// File systems that are no files: windows into the host's kernel, which a sandbox is not shown.
 const WINDOWS: [&str; 22] = [
@@ -88,7 +88,7 @@ impl Builder<'_> {
         if mounted.is_empty() && own.is_none() {
             // Whoever asks for /usr or /srv wants to see it; and its own directory becomes the user's in an overlay.
             let top = resolved.path.components().count() <= 2;
-            return self.piece(at, resolved, option, foreign && !top && !self.policy.fake_root);
+            return self.piece(at, resolved, option, foreign && !top && self.policy.fake_root != FakeRoot::Pretend);
         }
         if self.policy.cow_store == CowStore::Memory {
             return Err(refuse(
@@ -144,7 +144,7 @@ impl Builder<'_> {
 
     /// Under `--fake-root` the guest is root in directories of others too.
     fn root_everywhere(&mut self, at: &Path, resolved: &Resolved, layer: &Path) -> Result<(), Failure> {
-        if !self.policy.fake_root {
+        if self.policy.fake_root != FakeRoot::Pretend {
             return Ok(());
         }
         let step = || format!("look through {}", at.display());

@@ -8,7 +8,7 @@ use shim::failure::{Failure, Step};
 use shim::plan::ResourceLimit;
 
 use super::cgroup::{Cgroup, Host};
-use crate::policy::{Policy, Userns};
+use crate::policy::{FakeRoot, Policy, Userns};
 use crate::supervise::watch::Watched;
 
 /// A limit's name, as the options spell it.
@@ -100,7 +100,7 @@ impl Decided {
 pub fn decide(policy: &Policy, on_disk: bool) -> Result<Decided, Failure> {
     let limits = &policy.limits;
     let mut decided = Decided { resources: vec![shim::limits::NO_CORE], ..Decided::default() };
-    if policy.fake_root || policy.userns == Userns::Emulate {
+    if policy.fake_root == FakeRoot::Pretend || policy.userns == Userns::Emulate {
         mark_root(&mut decided)?;
     }
     if limits.memory.is_some() || limits.cpus.is_some() {

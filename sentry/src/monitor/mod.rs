@@ -15,6 +15,7 @@ pub mod nested;
 pub mod numbers;
 pub mod placed;
 mod profile;
+pub mod root;
 mod rules;
 mod standard;
 pub mod store;
@@ -45,7 +46,7 @@ use crate::changes::record::{self, Argument, Ending, Record};
 use crate::platform::Platform;
 use crate::policy::clock::Clock;
 use crate::policy::view::Facts;
-use crate::policy::{Ability, Interpose, Net, Policy, Sink, Userns, environment};
+use crate::policy::{Ability, FakeRoot, Interpose, Net, Policy, Sink, Userns, environment};
 use crate::report::{Cause, ChangedFile, Report};
 use crate::supervise::{Orders, own_calls};
 
@@ -163,7 +164,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         let plan = Plan {
             identity,
             view,
-            fake_root: policy.fake_root,
+            root: root::arrange(policy, &identity, &features)?,
             own_network: policy.net == Net::None,
             hostname: policy.hostname.clone(),
             filter: filter(policy, &features, &routes),
@@ -185,7 +186,8 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         rules.host_network = policy.net == Net::All;
         rules.judge_sockets = arranged.host_directories;
         rules.trace = policy.trace_denied;
-        rules.fake_root = policy.fake_root;
+        rules.fake_root = policy.fake_root == FakeRoot::Pretend;
+        rules.real_ids = policy.fake_root == FakeRoot::Range;
         rules.pretend_namespaces = policy.userns == Userns::Emulate;
         rules.log_refusals = policy.audit.is_some();
         rules.audit = policy.audit.is_some() && !policy.patterns.iter().any(|rule| rule.log);
@@ -289,7 +291,7 @@ fn identity(policy: &Policy) -> Identity {
     } else {
         Identity { host_uid: uid, host_gid: gid, uid, gid, by_root: false }
     };
-    if policy.fake_root { Identity { uid: 0, gid: 0, ..identity } } else { identity }
+    if policy.fake_root.is_on() { Identity { uid: 0, gid: 0, ..identity } } else { identity }
 }
 
 /// Which parts of the table this policy changes.
@@ -306,7 +308,8 @@ fn features(
             features.push(feature);
         }
     };
-    let pretends = policy.fake_root || policy.userns == Userns::Emulate;
+    let fakes = policy.fake_root == FakeRoot::Pretend;
+    let pretends = fakes || policy.userns == Userns::Emulate;
     let every_path = policy.interpose == Interpose::Full
         || policy.audit.is_some()
         || pretends
@@ -317,8 +320,9 @@ fn features(
     add(rules.are_about_moves(), Feature::AnchoredNames);
     add(every_path, Feature::PathCalls);
     add(rules.change_listings(), Feature::HiddenNames);
-    add(rules.are_about_changes() || policy.fake_root, Feature::PathRules);
-    add(policy.fake_root, Feature::FakeRoot);
+    add(rules.are_about_changes() || fakes, Feature::PathRules);
+    add(fakes, Feature::FakeRoot);
+    add(policy.fake_root == FakeRoot::Range, Feature::RealIds);
     add(pretends, Feature::PretendedIds);
     add(host_directories, Feature::SocketGrants);
     add(policy.net == Net::All, Feature::HostNetwork);
@@ -367,6 +371,9 @@ fn supervisor_filter(features: &[Feature], live: bool) -> Vec<syscalls::filter::
     if any(&[Feature::FakeRoot]) {
         calls.extend(own_calls::FOR_FAKE_ROOT);
     }
+    if any(&[Feature::RealIds]) {
+        calls.extend(own_calls::FOR_REAL_IDS);
+    }
     if any(&[Feature::SocketGrants, Feature::PathCalls]) {
         calls.extend(own_calls::FOR_SOCKETS);
     }
@@ -396,7 +403,7 @@ fn mounting(bytes: u64) -> Mounting {
 fn variables(policy: &Policy, identity: &Identity, home: &Path) -> Result<Vec<CString>, Failure> {
     let user = system::guest_name(identity);
     let mut variables = environment::compose(&policy.environment, std::env::vars_os(), OsStr::new(&user), home);
-    if policy.fake_root {
+    if policy.fake_root.is_on() {
         environment::add_roots_directories(&policy.environment, &mut variables);
     }
     let joined = variables.into_iter().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());

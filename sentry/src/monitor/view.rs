@@ -141,7 +141,7 @@ fn arrange_or_weigh(
     } else {
         if policy.system {
             system::add(&mut view)?;
-            if policy.fake_root {
+            if policy.fake_root.is_on() {
                 system::add_for_root(&mut view)?;
             }
         }

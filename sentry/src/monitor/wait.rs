@@ -26,8 +26,8 @@ use crate::changes::layer::Layer;
 use crate::changes::record::How;
 use crate::changes::scan::used;
 use crate::platform::Platform;
-use crate::policy::Policy;
 use crate::policy::clock::Clock;
+use crate::policy::{FakeRoot, Policy};
 use crate::report::{Cause, DeniedCall, Report};
 use crate::supervise::{self, Orders};
 
@@ -516,7 +516,7 @@ fn held(policy: &Policy, lost: &[String]) -> Vec<String> {
         "view (mount namespace)".to_owned(),
         "pid namespace".to_owned(),
         "ipc, uts, cgroup namespaces".to_owned(),
-        format!("no capabilities{}, no_new_privs", if policy.fake_root { " but CAP_SYS_CHROOT" } else { "" }),
+        format!("no capabilities{}, no_new_privs", capabilities(policy.fake_root)),
         "seccomp filter with supervisor".to_owned(),
     ];
     for (name, mark) in [("time namespace", "time namespace"), ("Landlock scopes", "Landlock"), ("own /proc", "/proc")]
@@ -530,4 +530,13 @@ fn held(policy: &Policy, lost: &[String]) -> Vec<String> {
         held.push("empty network namespace".to_owned());
     }
     held
+}
+
+/// What is left of them.
+fn capabilities(root: FakeRoot) -> &'static str {
+    match root {
+        FakeRoot::Off => "",
+        FakeRoot::Pretend => " but CAP_SYS_CHROOT",
+        FakeRoot::Range => " but root's over files and processes of its own ids",
+    }
 }

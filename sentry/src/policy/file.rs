@@ -103,7 +103,7 @@ struct Process {
     tracing_inside: Option<bool>,
     seccomp: Option<String>,
     interpose: Option<Interpose>,
-    fake_root: Option<bool>,
+    fake_root: Option<super::FakeRoot>,
     userns: Option<super::Userns>,
     nested: Option<bool>,
     allow: Vec<Ability>,

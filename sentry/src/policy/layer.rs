@@ -16,7 +16,9 @@ use super::clock::Clock;
 use super::limits::LimitChanges;
 use super::path::{absolute, check_bytes, shown};
 use super::rule::{Kind, MadeFile, PatternRule, Subject, escaped, subject};
-use super::{Ability, Access, CowStore, Environment, Error, Grant, Interpose, Net, Policy, ProcFiles, Scratch, Userns};
+use super::{
+    Ability, Access, CowStore, Environment, Error, FakeRoot, Grant, Interpose, Net, Policy, ProcFiles, Scratch, Userns,
+};
 
 /// Changes to a policy; what is `None` or empty stays as it was.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,7 +48,7 @@ pub struct Layer {
     pub tracing_inside: Option<bool>,
     pub seccomp: Option<PathBuf>,
     pub interpose: Option<Interpose>,
-    pub fake_root: Option<bool>,
+    pub fake_root: Option<FakeRoot>,
     pub userns: Option<Userns>,
     pub nested: Option<bool>,
     pub allow: Vec<Ability>,

@@ -79,6 +79,46 @@ pub enum Interpose {
     Full,
 }
 
+/// Whether the guest is root for itself, and by what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum FakeRoot {
+    /// It is not.
+    #[default]
+    #[value(skip)]
+    Off,
+    /// Ids, capabilities and ownership are the sentry's to tell.
+    Pretend,
+    /// They are the kernel's, with ids of the user's own range (`/etc/subuid`).
+    Range,
+}
+
+impl FakeRoot {
+    /// Whether the guest is root for itself.
+    pub fn is_on(self) -> bool {
+        self != Self::Off
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for FakeRoot {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Whether(bool),
+            How(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Whether(false) => Ok(Self::Off),
+            Written::Whether(true) => Ok(Self::Pretend),
+            Written::How(how) if how == "pretend" => Ok(Self::Pretend),
+            Written::How(how) if how == "range" => Ok(Self::Range),
+            Written::How(how) => Err(serde::de::Error::custom(format!(
+                "fake-root is true, false, \"pretend\" or \"range\", not {how:?}"
+            ))),
+        }
+    }
+}
+
 /// What becomes of a program's wish for a user namespace of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -217,8 +257,8 @@ pub struct Policy {
     pub seccomp: Option<PathBuf>,
     /// Which calls that take a path go through the sentry.
     pub interpose: Interpose,
-    /// The guest is root for itself: ids and ownership are pretended.
-    pub fake_root: bool,
+    /// Whether the guest is root for itself.
+    pub fake_root: FakeRoot,
     /// What becomes of a program's wish for a user namespace.
     pub userns: Userns,
     /// What is done for the sandbox.
@@ -285,7 +325,7 @@ impl Policy {
             tracing_inside: true,
             seccomp: None,
             interpose: Interpose::Minimal,
-            fake_root: false,
+            fake_root: FakeRoot::Off,
             userns: Userns::Deny,
             allow: Vec::new(),
             audit: None,
@@ -300,7 +340,7 @@ impl Policy {
 
     /// Where the guest lives.
     pub fn home<'a>(&self, facts: &'a view::Facts) -> &'a Path {
-        if self.fake_root { Path::new("/root") } else { facts.guest_home() }
+        if self.fake_root.is_on() { Path::new("/root") } else { facts.guest_home() }
     }
 
     /// Whether `--write /` was said of a root tree of its own (`--root`): then all of that tree may be changed.

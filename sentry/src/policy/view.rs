@@ -10,7 +10,7 @@ use hashbrown::hash_map::Entry as Slot;
 
 use super::path::shown;
 use super::rule::MadeFile;
-use super::{Access, Error, Policy};
+use super::{Access, Error, FakeRoot, Policy};
 
 /// The system directories of the default view. Of `/etc` only the harmless part is there.
 pub const SYSTEM: [&str; 8] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc"];
@@ -113,10 +113,14 @@ pub struct View {
 pub fn arrange(policy: &Policy, facts: &Facts) -> Result<View, Error> {
     let mut places = explicit(policy)?;
     // Root's home is part of a tree that root owns.
-    let home = (!policy.fake_root || policy.root.is_none()).then_some(policy.home(facts));
+    let home = (!policy.fake_root.is_on() || policy.root.is_none()).then_some(policy.home(facts));
     // Where daemons of root leave their marks.
-    let run = (policy.fake_root && policy.root.is_none()).then_some(Path::new("/run"));
-    for private in TEMPORARY.iter().map(Path::new).chain(home).chain(run) {
+    let run = (policy.fake_root.is_on() && policy.root.is_none()).then_some(Path::new("/run"));
+    // In a writable tree a mount deeper than its root would move with the directories above it, which only the sentry can
+    // forbid; where it must leave paths to the kernel the tree's own directory serves.
+    let kernels = policy.fake_root == FakeRoot::Range && policy.root_writable();
+    let temporary = TEMPORARY.iter().map(Path::new).filter(|place| !kernels || place.parent() == Some(Path::new("/")));
+    for private in temporary.chain(home).chain(run) {
         places.entry(private.to_owned()).or_insert(Source::Private { size: None });
     }
 
@@ -134,6 +138,13 @@ pub fn arrange(policy: &Policy, facts: &Facts) -> Result<View, Error> {
                 notes.push(format!("nothing of the current directory is visible, because {why}; to show {place}"));
             }
             Here::Granted => {
+                // A copy would be refused, and nobody asked for this one.
+                let read_only = policy.fake_root == FakeRoot::Range && access == Access::Cow;
+                if read_only {
+                    let what = "the current directory is read-only under --fake-root=range, which makes no copies";
+                    notes.push(format!("{what}; to change it, choose --write ."));
+                }
+                let access = if read_only { Access::Read } else { access };
                 let source = Source::Host { path: facts.cwd.clone(), access, optional: false };
                 places.insert(facts.cwd.clone(), source);
             }

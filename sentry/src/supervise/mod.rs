@@ -30,7 +30,7 @@ use nix::unistd::Pid;
 use shim::failure::{Failure, Step};
 use shim::message::{ToMonitor, send};
 use shim::mounter;
-use shim::plan::{Identity, Plan};
+use shim::plan::{Identity, Plan, Root};
 use shim::start::Seat;
 use syscalls::Remembered;
 use syscalls::credentials::Credentials;
@@ -154,7 +154,11 @@ fn supervise<P: Platform>(
         return Ok(());
     };
     drop(channel);
-    if plan.fake_root { shim::capabilities::keep_ptrace_and_chroot() } else { shim::capabilities::keep_ptrace() }?;
+    match plan.root {
+        Root::No => shim::capabilities::keep_ptrace(),
+        Root::Pretended => shim::capabilities::keep_ptrace_and_chroot(),
+        Root::Mapped(_) => shim::capabilities::keep_for_acting(),
+    }?;
     let init = crate::raw::open_thread(init_pid.as_raw()).step(|| "watch over init")?;
     let platform = P::new(listener).step(|| "set up the listener")?;
     let denials = Denials::new().step(|| "make the queue of denials")?;

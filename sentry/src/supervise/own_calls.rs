@@ -108,6 +108,10 @@ pub const FOR_PATHS: &[&str] = &[
 pub const FOR_FAKE_ROOT: &[&str] =
     &["chroot", "flistxattr", "getpeername", "getxattrat", "removexattrat", "setxattrat"];
 
+/// Needed when the guest has a range of ids: to be its task for a while, and what is done then.
+pub const FOR_REAL_IDS: &[&str] =
+    &["capset", "chroot", "fchmod", "fchmodat", "fchmodat2", "setgroups", "setresgid", "setresuid"];
+
 /// Needed when sockets in grants are decided by the supervisor.
 pub const FOR_SOCKETS: &[&str] = &["connect", "getsockname", "getsockopt", "sendto"];
 

@@ -19,7 +19,7 @@ use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{chdir, fchdir};
 
 use crate::failure::{Failure, Step};
-use crate::plan::{Plan, View};
+use crate::plan::{Plan, Ranges, Root, View};
 use crate::sys::{self, MountAttributes};
 
 use place::Tree;
@@ -84,7 +84,7 @@ pub fn build(plan: &Plan, lost: &mut dyn FnMut(&str), upper: &mut dyn FnMut(&CSt
             tree.directory(directory, 0o755)?;
         }
     }
-    tree.stage()?;
+    tree.stage(matches!(plan.root, Root::Mapped(_)).then_some(Ranges::NOBODYS))?;
     devices(plan, &tree)?;
     for place in &view.places {
         tree.place(place, view.size, upper)?;

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::libc;
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, mkdirat};
-use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, symlinkat, unlinkat};
 
 use super::{SEALED, overlay, tmpfs};
 use crate::failure::{Failure, Step};
@@ -246,14 +246,17 @@ impl Tree {
     }
 
     /// Makes the staging area with the two objects that cover others.
-    pub(super) fn stage(&self) -> Result<(), Failure> {
+    /// Where the guest's root may read what has no permissions, they belong to `owner`, whom it does not know.
+    pub(super) fn stage(&self, owner: Option<u32>) -> Result<(), Failure> {
         if self.own.is_none() {
             // A root that the user brought is not ours to write to: its /tmp will hide the stage again.
             let area = tmpfs(1 << 20, 0o700, sys::NO_SUID | sys::NO_DEV)?;
             let point = self.target(c"tmp", true, "--root")?;
-            return sys::attach(area.as_fd(), point.as_fd()).step(|| "prepare the view").and_then(|()| self.covers());
+            return sys::attach(area.as_fd(), point.as_fd())
+                .step(|| "prepare the view")
+                .and_then(|()| self.covers(owner));
         }
-        self.covers()
+        self.covers(owner)
     }
 
     fn stage_directory(&self) -> Result<OwnedFd, Failure> {
@@ -272,7 +275,7 @@ impl Tree {
         Ok(stage)
     }
 
-    fn covers(&self) -> Result<(), Failure> {
+    fn covers(&self, owner: Option<u32>) -> Result<(), Failure> {
         let stage = self.stage_directory()?;
         let step = || "prepare covers";
         for name in [c"directory", c"lower", c"store"] {
@@ -283,7 +286,10 @@ impl Tree {
         fchmod(&file, Mode::empty()).step(step)?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = openat(&stage, c"directory", flags, Mode::empty()).step(step)?;
-        fchmod(&directory, Mode::empty()).step(step)
+        fchmod(&directory, Mode::empty()).step(step)?;
+        let Some(owner) = owner else { return Ok(()) };
+        let (user, group) = (Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner)));
+        fchown(&file, user, group).and_then(|()| fchown(&directory, user, group)).step(step)
     }
 
     /// Attaches `mount` at a name of the stage and returns the new mount's root.

@@ -27,9 +27,11 @@ crate::syscalls! {
     /// Changes the permissions of a file.
     /// Fails with `EPERM` for set-id bits.
     /// Limit: set-group-id cannot be given to directories either; new files there do not inherit the group.
+    /// Limit: under `--fake-root=range` set-id bits are left out and the rest is done as the caller's user; `EPERM` for a caller whose user for files is another than its effective one.
     /// Limit: under `--fake-root` all bits are told as they were set, by the pretended owner or root, but set-id bits are never on disk; they stay when the file is written to, and setting an access list changes none that are only pretended.
     chmod(path: PathPtr, mode: Mode) File Default Filter(SECOND) {
         FakeRoot => Emulate(chmod),
+        RealIds => Emulate(chmod) when SECOND_STRIPPED,
         PathCalls => Emulate(chmod) when SECOND_JUDGED,
     };
     /// Changes the permissions of an open file.
@@ -37,6 +39,7 @@ crate::syscalls! {
     /// Limit: as for `chmod`.
     fchmod(file: Fd, mode: Mode) File Default Filter(SECOND) {
         FakeRoot => Emulate(fchmod),
+        RealIds => Emulate(fchmod) when SECOND_STRIPPED,
         PathRules => Emulate(fchmod) when SECOND_JUDGED,
     };
     /// Changes the permissions of a file, relative to a directory.
@@ -44,6 +47,7 @@ crate::syscalls! {
     /// Limit: as for `chmod`.
     fchmodat(dir: DirFd, path: PathPtr, mode: Mode) File Default Filter(THIRD) {
         FakeRoot => Emulate(fchmodat),
+        RealIds => Emulate(fchmodat) when THIRD_STRIPPED,
         PathCalls => Emulate(fchmodat) when THIRD_JUDGED,
     };
     /// Changes the permissions of a file or link, relative to a directory.
@@ -51,6 +55,7 @@ crate::syscalls! {
     /// Limit: as for `chmod`.
     fchmodat2(dir: DirFd, path: PathPtr, mode: Mode, flags: Flags) File Default Filter(THIRD) {
         FakeRoot => Emulate(fchmodat2),
+        RealIds => Emulate(fchmodat2) when THIRD_STRIPPED,
         PathCalls => Emulate(fchmodat2) when THIRD_JUDGED,
     };
     /// Sets which permissions new files do not get.
@@ -59,6 +64,8 @@ crate::syscalls! {
 
 const SECOND: &[Check] = &[Check { all: &[Test { arg: 1, op: Op::AnyOf(SET_ID) }], then: Fail(Errno::EPERM) }];
 const THIRD: &[Check] = &[Check { all: &[Test { arg: 2, op: Op::AnyOf(SET_ID) }], then: Fail(Errno::EPERM) }];
+const SECOND_STRIPPED: &[Check] = &[Check { all: &[Test { arg: 1, op: Op::AnyOf(SET_ID) }], then: Notify }];
+const THIRD_STRIPPED: &[Check] = &[Check { all: &[Test { arg: 2, op: Op::AnyOf(SET_ID) }], then: Notify }];
 const SECOND_JUDGED: &[Check] = &[
     Check { all: &[Test { arg: 1, op: Op::AnyOf(SET_ID) }], then: Fail(Errno::EPERM) },
     Check { all: &[], then: Notify },
@@ -81,6 +88,10 @@ fn fchmodat2(guest: &dyn Guest, dir: DirFd, path: PathPtr, mode: Mode, flags: Fl
 }
 
 fn set_mode(guest: &dyn Guest, named: &Named, mode: Mode) -> Answer {
+    guest.as_itself(&mut || set_mode_of(guest, named, mode))
+}
+
+fn set_mode_of(guest: &dyn Guest, named: &Named, mode: Mode) -> Answer {
     let object = named.object(Use::Change)?;
     // Links have no permissions of their own; the entry below would lead on to nowhere.
     if kind(&fstat(&object)?) == SFlag::S_IFLNK {
@@ -105,8 +116,10 @@ fn fchmod(guest: &dyn Guest, file: Fd, mode: Mode) -> Answer {
         pretend::change::mode(guest, &file, mode.0)?;
         return Ok(Reply::Return(0));
     }
-    kernels_fchmod(&file, permissions(mode))?;
-    Ok(Reply::Return(0))
+    guest.as_itself(&mut || {
+        kernels_fchmod(&file, permissions(mode))?;
+        Ok(Reply::Return(0))
+    })
 }
 
 fn permissions(mode: Mode) -> Permissions {
@@ -118,6 +131,21 @@ mod tests {
     use super::*;
     use crate::file::trial::{CWD, verdict};
     use crate::table::Verdict::Allow;
+
+    #[test]
+    fn with_real_ids_only_set_id_bits_are_the_sentrys() {
+        use crate::table::Feature::RealIds;
+        assert_eq!(verdict("chmod", &[RealIds], &[1, 0o4755]), Notify);
+        assert_eq!(verdict("fchmodat2", &[RealIds], &[CWD, 1, 0o2755, 0]), Notify);
+        assert_eq!(verdict("fchmod", &[RealIds], &[3, 0o1777]), Allow);
+        assert_eq!(verdict("mkdir", &[RealIds], &[1, 0o2755]), Fail(Errno::EPERM));
+        for call in
+            ["getuid", "setresuid", "setgroups", "capset", "newfstatat", "statx", "fchownat", "openat", "rename"]
+        {
+            assert_eq!(verdict(call, &[RealIds], &[]), Allow, "{call} costs nothing");
+        }
+        assert_eq!(verdict("openat2", &[RealIds], &[]), Fail(Errno::ENOSYS));
+    }
 
     #[test]
     fn no_call_gives_set_id_bits() {

@@ -50,7 +50,7 @@ crate::syscalls! {
     /// Changes the root of the caller: refused with `EPERM` and reported.
     /// Under `--fake-root` it is the kernel's own, within the view, for those who pretend to have `CAP_SYS_CHROOT`.
     /// Limit: a root that does not exist is `EPERM` too, not `ENOENT`, to whoever may not change it.
-    chroot(root: PathPtr) Mount Default Emulate(chroot) { FakeRoot => Permit(may_change_root) };
+    chroot(root: PathPtr) Mount Default Emulate(chroot) { FakeRoot => Permit(may_change_root), RealIds => Observe(chroot_seen) };
     /// Describes a mount of the view.
     statmount(request: UserPtr, buffer: UserPtr, size: Size, flags: Flags) Mount Compat Allow;
     /// Lists the mounts of the view.
@@ -129,6 +129,11 @@ fn pivot_root(guest: &dyn Guest, new: PathPtr, old: PathPtr) -> Answer {
 fn may_change_root(credentials: &Credentials) -> Result<(), Errno> {
     const SYS_CHROOT: u32 = 18;
     if credentials.can(SYS_CHROOT) { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// The kernel decides; the sentry walks the caller's paths in its root from now on.
+fn chroot_seen(guest: &dyn Guest, _: PathPtr) {
+    guest.changes_root();
 }
 
 fn chroot(guest: &dyn Guest, root: PathPtr) -> Answer {

@@ -51,14 +51,19 @@ fn connect(guest: &dyn Guest, socket: Fd, address: UserPtr, length: SockLen) -> 
         introduce(guest, &socket)?;
     }
     match &address {
-        Address::Path(path) => connect_to_file(guest, &socket, path)?,
+        Address::Path(path) => guest.as_itself(&mut || {
+            connect_to_file(guest, &socket, path)?;
+            Ok(Reply::Return(0))
+        }),
         _ => {
             tell(guest, "connect", &address);
             let _place = waits::place(guest).ok_or(Errno::EAGAIN)?;
-            address.connect(&socket)?;
+            guest.as_itself(&mut || {
+                address.connect(&socket)?;
+                Ok(Reply::Return(0))
+            })
         }
     }
-    Ok(Reply::Return(0))
 }
 
 /// Records an address that cannot be reached from an empty network.

@@ -128,7 +128,7 @@ impl Shrinking {
             (*clock != Clock::Hosts, "--clock"),
             (!allow.is_empty(), "--allow mount"),
             (resume.is_some(), "--resume"),
-            (*fake_root, "--fake-root"),
+            (fake_root.is_on(), "--fake-root"),
             (*userns == Userns::Emulate, "--userns emulate"),
             (hostname != "sandbox", "--hostname"),
             (kernel.is_some(), "--uname"),
