@@ -138,7 +138,7 @@ fn root_is_root_inside_only() {
     let (project, other) = (Project::new(), Project::new());
     let file = other.write("file", "precious");
     let secret = other.write("secret", "TOKEN");
-    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o000)).unwrap();
     let place = other.path().to_str().unwrap();
     let script = format!(
         "mount -t tmpfs none /tmp; chmod 777 {place}/file; chown 33 {place}/file; echo x > {place}/file; rm -f {place}/file; \
