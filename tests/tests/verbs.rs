@@ -293,3 +293,20 @@ fn a_run_that_undoes_everything_leaves_nothing() {
     desk.verb(&["run", "--resume", &id, "--", "rm", "file"]).exits(0);
     assert!(!desk.is_kept(&id) && !desk.project.has("file"));
 }
+
+#[test]
+fn a_mark_that_a_program_sets_hides_no_conflict() {
+    if !has("setfattr") {
+        skip!("setfattr is not installed");
+    }
+    let desk = Desk::new();
+    desk.host("mkdir d e; echo old > d/one; echo old > e/one");
+    let (id, _) = desk.run(
+        "setfattr -n user.sentry.closed -v y d; echo guest > d/one
+         rm -r e; mkdir e; setfattr -n user.sentry.closed -v y e; echo guest > e/one",
+    );
+    std::thread::sleep(Duration::from_millis(50));
+    desk.host("echo host > d/one; echo host > e/one");
+    desk.verb(&["commit", &id]).exits(1);
+    assert_eq!(desk.host("cat d/one e/one"), "host\nhost\n");
+}

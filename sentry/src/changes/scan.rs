@@ -43,7 +43,9 @@ impl Layer {
         let directory = self.copy.list(&at.path)?;
         let mark = crate::raw::attribute(directory.as_fd(), OPAQUE);
         let marked_files = mark.as_deref() == Some(b"x");
-        let closed = at.closed || crate::raw::attribute(directory.as_fd(), CLOSED).is_some();
+        // A program can set the mark as well; what it says of the host is asked there.
+        let marked_closed = crate::raw::attribute(directory.as_fd(), CLOSED).is_some();
+        let closed = at.closed || marked_closed && self.host.list(&at.path).err() == Some(Errno::EACCES);
         let opaque = !closed && (at.opaque || mark.as_deref() == Some(b"y"));
         let names = names(&directory)?;
         for name in &names {
