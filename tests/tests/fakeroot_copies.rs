@@ -73,6 +73,17 @@ fn root_changes_what_it_copies() {
 }
 
 #[test]
+fn a_name_like_that_of_a_copy_in_the_making_is_left_alone() {
+    if !is_root() {
+        skip!("only root can make files of another user");
+    }
+    let foreign = Foreign::new();
+    let script = "cd etc; for n in 0 1 2; do echo mine > .sentry-copy-$n; done; echo more >> list; cat list .sentry-copy-*; ls -A | grep -c sentry-copy";
+    let run = foreign.run(&[], script).exits(0);
+    assert_eq!(run.out, "one\nmore\nmine\nmine\nmine\n3\n");
+}
+
+#[test]
 fn what_was_not_touched_is_no_change() {
     if !is_root() {
         skip!("only root can make files of another user");

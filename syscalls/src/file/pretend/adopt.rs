@@ -9,6 +9,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
@@ -27,6 +28,8 @@ use crate::guest::Guest;
 
 /// Copied at once between two looks at whether the caller still waits.
 const CHUNK: usize = 1 << 20;
+/// Names that are tried for a copy.
+const NAMES: usize = 100;
 
 /// Whether `object` must be copied by us before root can change it.
 pub(crate) fn is_foreign(guest: &dyn Guest, object: &OwnedFd, stat: &FileStat) -> Result<bool, Errno> {
@@ -60,10 +63,23 @@ fn replace(guest: &dyn Guest, object: &OwnedFd, stat: &FileStat) -> Result<Owned
     let name = CString::new(name.as_bytes()).map_err(|_| Errno::ENOENT)?;
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
     let nothing = nix::fcntl::ResolveFlag::RESOLVE_NO_SYMLINKS;
-    let dir = look(guest, None, parent.as_os_str().as_bytes(), flags, nothing)?;
+    // From the view's root, which the path begins at, whatever root the caller has.
+    let dir = look(guest, Some(guest.view()?.as_fd()), beneath_root(parent), flags, nothing)?;
 
-    let beside = fresh_name()?;
-    let made = copy(guest, object, stat, &dir, &beside).and_then(|()| {
+    let mut beside = fresh_name()?;
+    let mut copied = copy(guest, object, stat, &dir, &beside);
+    for _ in 0..NAMES {
+        // Somebody else's, or left by a run that was killed: it stays, and another name is taken.
+        if copied != Err(Errno::EEXIST) {
+            break;
+        }
+        beside = fresh_name()?;
+        copied = copy(guest, object, stat, &dir, &beside);
+    }
+    if copied == Err(Errno::EEXIST) {
+        return Err(Errno::EEXIST);
+    }
+    let made = copied.and_then(|()| {
         let _names = names_move();
         let there = fstatat(&dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
         if (there.st_dev, there.st_ino) != (stat.st_dev, stat.st_ino) {
@@ -78,7 +94,12 @@ fn replace(guest: &dyn Guest, object: &OwnedFd, stat: &FileStat) -> Result<Owned
     look(guest, Some(dir.as_fd()), name.as_bytes(), OFlag::O_NOFOLLOW, nothing)
 }
 
-/// A name that nobody has.
+fn beneath_root(path: &Path) -> &[u8] {
+    let beneath = path.as_os_str().as_bytes().strip_prefix(b"/").unwrap_or_default();
+    if beneath.is_empty() { b"." } else { beneath }
+}
+
+/// A name that no other copy of this run has.
 fn fresh_name() -> Result<CString, Errno> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
