@@ -80,6 +80,23 @@ pub fn clone_tree(at: Option<BorrowedFd>, path: &CStr, recursive: bool) -> Sys<O
     descriptor(unsafe { libc::syscall(libc::SYS_open_tree, raw(at), path.as_ptr(), flags) })
 }
 
+/// move_mount(2): attaches the detached tree `tree` at `name` in `parent`; a link there is not followed.
+pub fn attach_at(tree: BorrowedFd, parent: BorrowedFd, name: &CStr) -> Sys<()> {
+    const FROM_EMPTY: libc::c_uint = 0x4;
+    // SAFETY: both paths are NUL-terminated; the descriptors are borrowed for the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            parent.as_raw_fd(),
+            name.as_ptr(),
+            FROM_EMPTY,
+        )
+    })
+    .map(drop)
+}
+
 /// move_mount(2): attaches the detached tree `tree` at the object `onto`.
 pub fn attach(tree: BorrowedFd, onto: BorrowedFd) -> Sys<()> {
     const FROM_EMPTY: libc::c_uint = 0x4;
