@@ -12,8 +12,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use shim::message::{ToMonitor, send};
 use syscalls::guest::Denial;
 
-/// Refusals waiting for the main thread.
-const QUEUE: usize = 256;
+/// Refusals waiting for the main thread: more than can be made while it rests.
+const QUEUE: usize = 4096;
 /// Different refusals told in one run.
 const KINDS: usize = 1000;
 /// The longest text of one refusal, in bytes.
