@@ -23,13 +23,10 @@ impl Width {
     }
 }
 
-/// One parameter of a syscall, as data.
+/// One parameter of a syscall, as the filter sees it; what it is called stands in
+/// [`Syscall::signature`](crate::table::Syscall::signature).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parameter {
-    /// Its name, as in the man page.
-    pub name: &'static str,
-    /// The name of its type below.
-    pub kind: &'static str,
     /// How much of the register counts.
     pub width: Width,
 }

@@ -77,7 +77,7 @@ pub fn markdown() -> String {
 
     page.push_str(WALKS);
     let walks = all().iter().filter(|call| {
-        let takes_a_path = call.parameters.iter().any(|parameter| parameter.kind == "PathPtr");
+        let takes_a_path = call.declared().any(|(_, kind)| kind == "PathPtr");
         let full = call.route_with(Surface::Compat, &[Feature::PathCalls]);
         takes_a_path && full.reachable() && !matches!(full.word(), "emulate")
     });
@@ -105,9 +105,9 @@ pub fn markdown() -> String {
 
 /// One call in plain text, for a terminal.
 pub fn describe(call: &Syscall) -> String {
-    let parameters: Vec<_> = call.parameters.iter().map(|each| format!("{}: {}", each.name, each.kind)).collect();
+    let parameters: Vec<_> = call.declared().map(|(name, kind)| format!("{name}: {kind}")).collect();
     let mut text = format!("{}({})\n", call.name, parameters.join(", "));
-    for line in call.docs.iter().map(|line| line.trim()).filter(|line| !line.starts_with("Limit:")) {
+    for line in call.docs.lines().map(str::trim).filter(|line| !line.starts_with("Limit:")) {
         text.push_str(&format!("  {line}\n"));
     }
     text.push('\n');
@@ -213,7 +213,7 @@ fn route_name(route: &Route) -> String {
 fn condition(call: &Syscall, check: &Check) -> String {
     let mut text = String::new();
     for (position, test) in check.all.iter().enumerate() {
-        let name = call.parameters.get(test.arg).map_or("?", |parameter| parameter.name);
+        let name = call.declared().nth(test.arg).map_or("?", |(name, _)| name);
         let and = if position == 0 { "" } else { " and " };
         // Writing to a string cannot fail.
         let _ = match test.op {

@@ -236,8 +236,13 @@ pub fn width(parameters: &[Parameter], arg: usize) -> Width {
 pub struct Syscall {
     /// Its name, as in `<asm/unistd.h>`.
     pub name: &'static str,
-    /// Its documentation, a line each; lines that begin with `Limit:` are what the emulation cannot do.
-    pub docs: &'static [&'static str],
+    /// Its documentation; lines that begin with `Limit:` are what the emulation cannot do.
+    ///
+    /// One string, as the signature is, and not a list of them: each pointer in the table is relocated at every start of a
+    /// position-independent program.
+    pub docs: &'static str,
+    /// Its parameters with their types, `name: Type` each, as they are declared.
+    pub signature: &'static str,
     /// Its parameters, in order.
     pub parameters: &'static [Parameter],
     /// Its topic.
@@ -270,13 +275,18 @@ pub(crate) const fn numbers(name: &str) -> [Option<u16>; Arch::ALL.len()] {
 impl Syscall {
     /// What it does: the documentation without its limits, as one paragraph.
     pub fn summary(&self) -> String {
-        let lines = self.docs.iter().map(|line| line.trim());
+        let lines = self.docs.lines().map(str::trim);
         lines.take_while(|line| !line.starts_with("Limit:")).collect::<Vec<_>>().join(" ").trim().to_owned()
     }
 
     /// What its emulation cannot do.
     pub fn limits(&self) -> impl Iterator<Item = &'static str> {
-        self.docs.iter().filter_map(|line| line.trim().strip_prefix("Limit:")).map(str::trim)
+        self.docs.lines().filter_map(|line| line.trim().strip_prefix("Limit:")).map(str::trim)
+    }
+
+    /// The names of its parameters, as in the man page, and those of their types in [`args`](crate::args).
+    pub fn declared(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.signature.split(',').filter_map(|each| each.split_once(':')).map(|(name, kind)| (name.trim(), kind.trim()))
     }
 
     /// Its number on `arch`, if it exists there.
@@ -427,7 +437,8 @@ macro_rules! syscalls {
         pub(crate) const ROWS: &[$crate::table::Syscall] = &[$(
             $crate::table::Syscall {
                 name: stringify!($name),
-                docs: &[$($doc),*],
+                docs: concat!($($doc, "\n"),*),
+                signature: $crate::syscalls!(@signature $parameters),
                 parameters: $crate::syscalls!(@parameters $parameters),
                 family: $crate::table::Family::$family,
                 surface: $crate::table::Surface::$surface,
@@ -441,10 +452,10 @@ macro_rules! syscalls {
         ),*];
     };
 
+    (@signature ($($arg:ident: $ty:ident),* $(,)?)) => { stringify!($($arg: $ty),*) };
+
     (@parameters ($($arg:ident: $ty:ident),* $(,)?)) => {
         &[$($crate::args::Parameter {
-            name: stringify!($arg),
-            kind: stringify!($ty),
             width: <$crate::args::$ty as $crate::args::Argument>::WIDTH,
         }),*]
     };

@@ -165,10 +165,10 @@ fn a_program_that_the_kernel_would_not_load_kills() {
 }
 
 const PARAMETERS: &[Parameter] = &[
-    Parameter { name: "a", kind: "Int", width: Width::W32 },
-    Parameter { name: "b", kind: "Word", width: Width::W64 },
-    Parameter { name: "c", kind: "Flags", width: Width::W32 },
-    Parameter { name: "d", kind: "Size", width: Width::W64 },
+    Parameter { width: Width::W32 },
+    Parameter { width: Width::W64 },
+    Parameter { width: Width::W32 },
+    Parameter { width: Width::W64 },
 ];
 
 /// Values that collide often, in both halves.

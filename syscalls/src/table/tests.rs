@@ -28,6 +28,7 @@ fn names_stand_once_and_say_something() {
     for row in all() {
         assert!(!row.summary().is_empty(), "{} says nothing", row.name);
         assert!(row.parameters.len() <= 6, "{} has too many parameters", row.name);
+        assert_eq!(row.declared().count(), row.parameters.len(), "{}({})", row.name, row.signature);
     }
 }
 
@@ -107,7 +108,7 @@ fn with_protected_names_no_open_is_continued() {
 fn every_path_is_interposed_but_these() {
     const WALKS: [&str; 6] = ["chdir", "chroot", "execve", "execveat", "mq_open", "mq_unlink"];
     for features in [&[Feature::PathCalls][..], &Feature::ALL] {
-        for row in all().iter().filter(|row| row.parameters.iter().any(|parameter| parameter.kind == "PathPtr")) {
+        for row in all().iter().filter(|row| row.declared().any(|(_, kind)| kind == "PathPtr")) {
             let route = row.route_with(Surface::Compat, features);
             let answered = matches!(route.handler, Some(Handler::Emulate(_) | Handler::EmulateSlow(_)));
             let refused = route.handler.is_none() && matches!(route.otherwise, Verdict::Fail(_) | Verdict::Kill);
