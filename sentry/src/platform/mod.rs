@@ -6,7 +6,7 @@ pub mod notify;
 #[allow(unsafe_code)]
 mod sys;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use syscalls::reply::Response;
@@ -32,6 +32,11 @@ pub trait Platform: Send + Sync + 'static {
     fn new(listener: OwnedFd) -> Result<Self, Errno>
     where
         Self: Sized;
+
+    /// What can be polled for the first call: until it comes no thread has to wait for one. `None`: there is no such thing.
+    fn bell(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// Waits for the next call. `None`: no guest is left that could make one.
     fn receive(&self) -> Result<Option<Notification>, Errno>;

@@ -3,7 +3,7 @@
 //! Two context switches a call. Descriptors go in by `ADDFD` with `SEND`, in one step, so none can leak. Whatever fails on
 //! our side becomes an errno for the guest, never a continued call.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use syscalls::reply::{Reply, Response};
@@ -31,6 +31,10 @@ impl Platform for Notify {
         // Halves the round trip where known (Linux 6.6); nothing depends on it.
         let _ = sys::wake_synchronously(listener.as_fd());
         Ok(Self { listener })
+    }
+
+    fn bell(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.listener.as_fd())
     }
 
     fn receive(&self) -> Result<Option<Notification>, Errno> {

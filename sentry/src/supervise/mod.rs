@@ -206,7 +206,12 @@ fn supervise<P: Platform>(
     if shared.clock.is_some() {
         tracer::start(Arc::clone(&shared), init_pid.as_raw()).step(|| "start the thread that patches programs")?;
     }
-    pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;
+    let start_threads = || pool::Pool::start(Arc::clone(&shared)).map(drop).step(|| "start the supervisor's threads");
+    // Many programs make no call that comes to us: the thread that answers is made for the first one.
+    let mut first_call = shared.platform.bell();
+    if first_call.is_none() {
+        start_threads()?;
+    }
 
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
     let mut mounts = shim::sys::open_at(Some(shared.proc.as_fd()), c"self/mountinfo", flags, 0, 0)
@@ -227,8 +232,10 @@ fn supervise<P: Platform>(
             PollFd::new(shared.denials.bell(), bells),
             PollFd::new(shared.audit.bell(), bells),
             PollFd::new(mounts.table(), PollFlags::POLLPRI),
+            PollFd::new(first_call.unwrap_or(monitor), PollFlags::POLLIN),
         ];
-        match poll(&mut waiting, soonest.map_or(PollTimeout::NONE, rounded_up)) {
+        let polled = if first_call.is_some() { waiting.len() } else { waiting.len() - 1 };
+        match poll(&mut waiting[..polled], soonest.map_or(PollTimeout::NONE, rounded_up)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Failure::new("wait for the sandbox", errno)),
         }
@@ -237,6 +244,13 @@ fn supervise<P: Platform>(
         }
         let has_ended = waiting[0].any() == Some(true);
         let has_rung = waiting[2].any() == Some(true) || waiting[3].any() == Some(true);
+        if first_call.is_some() && waiting[5].any() == Some(true) {
+            // Or a hang-up: there was none, and there is nobody left to make one.
+            if waiting[5].revents().is_some_and(|events| events.contains(PollFlags::POLLIN)) {
+                start_threads()?;
+            }
+            first_call = None;
+        }
         if waiting[4].revents().is_some_and(|events| events.contains(PollFlags::POLLPRI)) {
             mounts.note();
         }
