@@ -5,6 +5,7 @@
 //! (mount_namespaces(7)). Sources are opened once, without following links that may have been swapped since the monitor
 //! looked; targets are resolved beneath the new root, never through a symlink (CVE-2021-30465, CVE-2024-42472).
 
+mod nursery;
 mod overlay;
 mod place;
 mod proc;

@@ -1,10 +1,8 @@
 //! One place at a time: open its source, find or make its target, attach.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::rc::Rc;
 
 use nix::errno::Errno;
@@ -13,6 +11,7 @@ use nix::libc;
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, symlinkat, unlinkat};
 
+use super::nursery::Nursery;
 use super::{SEALED, overlay, tmpfs};
 use crate::failure::{Failure, Step};
 use crate::plan::{Place, Source};
@@ -114,14 +113,8 @@ pub(super) struct Tree {
     stage: OnceCell<OwnedFd>,
     /// How many made files are in the staging area: a mount of something without a name cannot be attached.
     made: Cell<usize>,
-    /// The last directory of our own memory that something was made in: the next object often goes there too.
-    nursery: RefCell<Option<Nursery>>,
-}
-
-/// A directory of our own memory, by path and as a descriptor.
-struct Nursery {
-    path: CString,
-    directory: Rc<OwnedFd>,
+    /// Where the last object was made.
+    nursery: Nursery,
 }
 
 fn made_name(number: usize) -> Result<CString, Failure> {
@@ -140,7 +133,7 @@ impl Tree {
             ours: RefCell::default(),
             stage: OnceCell::new(),
             made: Cell::new(0),
-            nursery: RefCell::default(),
+            nursery: Nursery::default(),
         })
     }
 
@@ -170,8 +163,8 @@ impl Tree {
     /// The parent of `path` as a descriptor, made if need be, and the last component.
     fn parent(&self, path: &CStr, origin: &str) -> Result<(Rc<OwnedFd>, CString), Failure> {
         let (parent, name) = split(path)?;
-        if let Some(nursery) = self.nursery.borrow().as_ref().filter(|nursery| nursery.path == parent) {
-            return Ok((Rc::clone(&nursery.directory), name));
+        if let Some(directory) = self.nursery.find(&parent) {
+            return Ok((directory, name));
         }
         let directory = if parent.is_empty() {
             self.look(c"").step(|| "open the view's root")?
@@ -180,22 +173,15 @@ impl Tree {
         };
         let directory = Rc::new(directory);
         if self.is_own_memory(&directory).step(|| format!("look at the parent of {}", show(path)))? {
-            self.nursery.replace(Some(Nursery { path: parent, directory: Rc::clone(&directory) }));
+            self.nursery.keep(parent, &directory);
         }
         Ok((directory, name))
     }
 
     /// Attaches `mount` at `target`, which is `path`.
     fn attach(&self, mount: &OwnedFd, path: &CStr, target: &OwnedFd) -> Result<(), Errno> {
-        self.forget(path);
+        self.nursery.forget(path);
         sys::attach(mount.as_fd(), target.as_fd())
-    }
-
-    /// What is at `path` from now on, and beneath it, is something else.
-    fn forget(&self, path: &CStr) {
-        let path = Path::new(OsStr::from_bytes(path.to_bytes()));
-        let covered = |nursery: &mut Nursery| Path::new(OsStr::from_bytes(nursery.path.to_bytes())).starts_with(path);
-        self.nursery.borrow_mut().take_if(covered);
     }
 
     /// Puts `mount`, which is a directory or not, at `path`: most places are new names in our own memory, for which it takes
@@ -203,7 +189,7 @@ impl Tree {
     pub(super) fn put(&self, mount: &OwnedFd, directory: bool, path: &CStr, origin: &str) -> Result<(), Failure> {
         let step = || format!("place {} in the view ({origin})", show(path));
         if let Ok((parent, name)) = self.parent(path, origin)
-            && self.nursery.borrow().as_ref().is_some_and(|nursery| Rc::ptr_eq(&nursery.directory, &parent))
+            && self.nursery.holds(&parent)
             && make(&parent, &name, directory).is_ok()
         {
             // Nobody else can write there: the name means what was just made.
