@@ -225,3 +225,20 @@ fn a_program_that_stops_gives_the_terminal_back() {
     shell.types("echo code=$?; exit\n");
     shell.shows("code=130");
 }
+
+#[test]
+fn the_thread_that_answers_is_made_for_the_first_call() {
+    let project = Project::new();
+    let script = "sleep 1; hostname other; sleep 20";
+    let mut command = Sandbox::new(&project).options(["-q", "--read", "."]).command(["sh", "-c", script]);
+    let child = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let threads = |pid: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse::<u32>().ok()).unwrap_or(0)
+    };
+    // The supervisor, init, the shell and what it runs.
+    wait_for("the program", || all_below(child.0.id()).len() >= 4);
+    let supervisor = children(child.0.id())[0];
+    assert_eq!(threads(supervisor), 1, "nobody has called yet");
+    wait_for("the first call", || threads(supervisor) == 2);
+}

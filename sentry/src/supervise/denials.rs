@@ -126,6 +126,21 @@ mod tests {
     }
 
     #[test]
+    fn the_bell_rings_once_until_the_queue_was_emptied() {
+        let (denials, mut told) = (Denials::new().unwrap(), Told::default());
+        let (monitor, _other) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        let refuse = || denials.record(Denial { call: "mount", what: "/".to_owned(), remedy: "none".into() });
+        for _ in 0..2 {
+            refuse();
+            refuse();
+            assert_eq!(denials.bell.read(), Ok(1));
+            told.drain(&denials, monitor.as_fd());
+            assert!(denials.bell.read().is_err());
+        }
+        assert_eq!(told.dropped, 0);
+    }
+
+    #[test]
     fn a_long_text_is_cut_between_characters() {
         let denials = Denials::new().unwrap();
         denials.record(Denial { call: "open", what: "ä".repeat(TEXT), remedy: "none".into() });
