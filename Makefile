@@ -54,9 +54,9 @@ lint:
 
 bench: build
 	cargo build --release --package sentry-benches
-	cargo run --release --package sentry-benches --bin sentry-bench -- --sentry $(BINARY)
-	cargo run --release --package sentry-benches --bin sentry-bench -- readme README.md benches/results/latest.json
-	cargo run --release --package sentry-benches --bin sentry-bench -- readme docs/performance.md benches/results/latest.json
+	cargo run --release --package sentry-benches --bin sentry-bench -- peers --sentry $(BINARY)
+	cargo run --release --package sentry-benches --bin sentry-bench -- readme README.md benches/results/peers.jsonl
+	cargo run --release --package sentry-benches --bin sentry-bench -- readme docs/performance.md benches/results/peers.jsonl
 
 # Rewrites the generated page of syscalls and the help snapshot.
 docs:

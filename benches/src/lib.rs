@@ -10,10 +10,13 @@
 #![allow(clippy::cast_precision_loss)] // nanoseconds and bytes, far below 2^53
 
 pub mod limited;
+pub mod machine;
 pub mod place;
 pub mod proof;
 pub mod questions;
+pub mod record;
 pub mod results;
+pub mod rounds;
 pub mod statistics;
 pub mod stopwatch;
 pub mod subjects;

@@ -1,51 +1,31 @@
-//! `sentry-bench`: what a sandbox costs, each subject against native in the same round.
+//! `sentry-bench`, which `sentry bench` runs: what interposition costs.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use sentry_benches::place::Place;
 use sentry_benches::questions::{self, Question};
-use sentry_benches::results::{Results, Row};
+use sentry_benches::record::{Record, Run};
+use sentry_benches::results::{Journal, Results};
+use sentry_benches::rounds::{self, Effort};
 use sentry_benches::subjects::{self, Subject};
-use sentry_benches::tables;
+use sentry_benches::{machine, tables};
 
-/// Measure what sandboxes cost on this machine.
+/// Measure what interposition costs on this machine.
 #[derive(Parser)]
 #[command(name = "sentry-bench", version)]
 struct Cli {
-    /// Rounds; each asks every subject every question once.
-    #[arg(long, default_value_t = 15)]
-    rounds: usize,
-    /// Few rounds.
-    #[arg(long)]
-    quick: bool,
-    /// Only these questions.
-    #[arg(long)]
-    question: Vec<String>,
-    /// Only these subjects, and native.
-    #[arg(long)]
-    subject: Vec<String>,
-    /// Add the rounds to those that the results file already has, of the same questions and subjects.
-    #[arg(long)]
-    more: bool,
-    /// The sentry to measure.
-    #[arg(long, default_value = "target/sentry")]
-    sentry: PathBuf,
-    /// As root: the ordinary user that subjects run as.
-    #[arg(long)]
-    user: Option<String>,
-    /// Where the results go.
-    #[arg(long, default_value = "benches/results/latest.json")]
-    json: PathBuf,
     #[command(subcommand)]
-    verb: Option<Verb>,
+    verb: Verb,
 }
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Sandboxes against each other: calls, programs, memory.
+    Peers(Peers),
     /// Print the tables of a results file.
     Table {
         /// The results.
@@ -60,12 +40,39 @@ enum Verb {
     },
 }
 
+#[derive(Args)]
+struct Peers {
+    /// Rounds; each asks every subject every question once.
+    #[arg(long, default_value_t = 15)]
+    rounds: usize,
+    /// As many rounds as fit into two minutes.
+    #[arg(long)]
+    quick: bool,
+    /// Only these questions.
+    #[arg(long)]
+    question: Vec<String>,
+    /// Only these subjects, and native.
+    #[arg(long)]
+    subject: Vec<String>,
+    /// The sentry to measure.
+    #[arg(long, default_value = "target/sentry")]
+    sentry: PathBuf,
+    /// As root: the ordinary user that subjects run as.
+    #[arg(long)]
+    user: Option<String>,
+    /// Where the results go.
+    #[arg(long, default_value = "benches/results/peers.jsonl")]
+    json: PathBuf,
+}
+
+/// What `--quick` may take.
+const QUICK: Duration = Duration::from_secs(110);
+
 fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
-    match &cli.verb {
-        Some(Verb::Table { results }) => show(&load(results)?),
-        Some(Verb::Readme { file, results }) => rewrite(file, &load(results)?),
-        None => measure(&cli),
+    match Cli::parse().verb {
+        Verb::Table { results } => show(&Results::load(&results)?),
+        Verb::Readme { file, results } => rewrite(&file, &Results::load(&results)?),
+        Verb::Peers(peers) => measure(&peers),
     }
 }
 
@@ -77,16 +84,11 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-fn load(path: &Path) -> anyhow::Result<Results> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is not a results file", path.display()))
-}
-
 fn show(results: &Results) -> anyhow::Result<()> {
     for table in tables::ALL {
         print(&format!("{}\n", table.markdown(results)))?;
     }
-    results.promises().iter().try_for_each(|promise| print(&format!("- {promise}\n")))
+    tables::promises(results).iter().try_for_each(|promise| print(&format!("- {promise}\n")))
 }
 
 fn rewrite(file: &Path, results: &Results) -> anyhow::Result<()> {
@@ -100,97 +102,47 @@ fn chosen<'a, T>(all: impl IntoIterator<Item = T>, names: &[String], name: impl 
     all.into_iter().filter(wanted).collect()
 }
 
-fn measure(cli: &Cli) -> anyhow::Result<()> {
+fn measure(cli: &Peers) -> anyhow::Result<()> {
     let place = Place::new(cli.user.as_deref(), &cli.sentry)?;
     let directory = place.directory.to_string_lossy().into_owned();
     let mut names = cli.subject.clone();
     if !names.is_empty() {
         names.push("native".to_owned());
     }
-    let subjects = chosen(subjects::all(&format!("{directory}/sentry"), &directory), &names, |subject| subject.name);
+    let subjects: Vec<Subject> =
+        chosen(subjects::all(&format!("{directory}/sentry"), &directory), &names, |subject| subject.name);
     let asked: Vec<&Question> = chosen(questions::ALL, &cli.question, |question| question.name);
-    let mut results = if cli.more && cli.json.exists() {
-        load(&cli.json)?
-    } else {
-        Results { machine: machine(), date: date(), rounds: 0, rows: Vec::new() }
+
+    let mut journal = Journal::create(&cli.json)?;
+    let mut results = Results::default();
+    let mut put = |record: Record, results: &mut Results| {
+        journal.put(&record)?;
+        results.add(record);
+        anyhow::Ok(())
     };
-    let had = results.rows.len();
+    let run = Run {
+        study: "peers".to_owned(),
+        quick: cli.quick,
+        date: machine::now(),
+        version: place.version(),
+        machine: machine::facts(),
+    };
+    put(Record::Run(run), &mut results)?;
+    for subject in &subjects {
+        put(Record::Subject(subject.record()), &mut results)?;
+    }
     for question in &asked {
-        let unprepared = place.prepare(question).err().map(|error| format!("{error:#}"));
-        for subject in &subjects {
-            if had > 0 {
-                let row = results.row(question.name, subject.name);
-                anyhow::ensure!(
-                    row.is_some() && had == asked.len() * subjects.len(),
-                    "{} has other questions and subjects; leave out --more",
-                    cli.json.display()
-                );
-                continue;
+        put(Record::Question(question.record()), &mut results)?;
+        if let Err(error) = place.prepare(question) {
+            let why = format!("{error:#}");
+            for subject in &subjects {
+                let (question, subject) = (question.name.to_owned(), subject.name.to_owned());
+                put(Record::Failure { question, subject, why: why.clone() }, &mut results)?;
             }
-            results.rows.push(Row {
-                question: question.name.to_owned(),
-                subject: subject.name.to_owned(),
-                samples: Vec::new(),
-                failure: subject.missing.clone().or(unprepared.clone()),
-            });
         }
     }
-    let rounds = if cli.quick { 5 } else { cli.rounds };
-    say("a round to warm up, which does not count");
-    ask_all(&place, &asked, &subjects, results.rounds, &mut results.rows, false);
-    for round in 0..rounds {
-        say(&format!("round {} of {rounds}", round + 1));
-        ask_all(&place, &asked, &subjects, results.rounds, &mut results.rows, true);
-        results.rounds += 1;
-    }
-    if let Some(parent) = cli.json.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    std::fs::write(&cli.json, serde_json::to_string_pretty(&results)?)
-        .with_context(|| format!("cannot write {}", cli.json.display()))?;
+    let effort = Effort { rounds: cli.rounds, within: cli.quick.then_some(QUICK) };
+    let mut ask = |q: usize, s: usize| place.ask(&subjects[s], asked[q]);
+    rounds::run(&mut results, &mut journal, effort, &mut say, &mut ask)?;
     show(&results)
-}
-
-/// Asks every subject every question once. One that fails is not asked again.
-fn ask_all(place: &Place, asked: &[&Question], subjects: &[Subject], round: usize, rows: &mut [Row], counts: bool) {
-    for (q, question) in asked.iter().enumerate() {
-        // Turning order: nobody is always the first after a pause.
-        for turn in 0..subjects.len() {
-            let s = (turn + round) % subjects.len();
-            let row = &mut rows[q * subjects.len() + s];
-            if row.failure.is_some() {
-                continue;
-            }
-            match place.ask(&subjects[s], question) {
-                Ok(sample) if counts => row.samples.push(sample),
-                Ok(_) => {}
-                Err(error) => {
-                    say(&format!("{}, {}: {error:#}", subjects[s].name, question.name));
-                    row.failure = Some(format!("{error:#}"));
-                }
-            }
-        }
-    }
-}
-
-fn date() -> String {
-    let output = Command::new("date").args(["-u", "+%Y-%m-%d"]).output();
-    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
-}
-
-fn machine() -> Vec<(String, String)> {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    let cpuinfo = read("/proc/cpuinfo");
-    let model =
-        cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
-    let mut facts = vec![
-        ("cpu".to_owned(), model.unwrap_or("unknown CPU").to_owned()),
-        ("cpus".to_owned(), cpuinfo.matches("\nprocessor").count().saturating_add(1).to_string()),
-        ("kernel".to_owned(), read("/proc/sys/kernel/osrelease")),
-    ];
-    for entry in std::fs::read_dir("/sys/devices/system/cpu/vulnerabilities").into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        facts.push((format!("mitigation {name}"), read(&entry.path().to_string_lossy())));
-    }
-    facts
 }

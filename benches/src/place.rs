@@ -48,6 +48,12 @@ impl Place {
         Ok(place)
     }
 
+    /// What the measured sentry says of its version.
+    pub fn version(&self) -> String {
+        let output = self.command(&[self.directory.join("sentry").into_os_string(), "--version".into()]).output();
+        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+    }
+
     /// Makes what a question needs.
     pub fn prepare(&self, question: &Question) -> anyhow::Result<()> {
         if let Some(prepare) = question.prepare {

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::record::{self, Role};
+
 /// One subject.
 #[derive(Clone, Debug)]
 pub struct Subject {
@@ -11,6 +13,20 @@ pub struct Subject {
     pub prefix: Vec<String>,
     /// Why it is not measured, if so.
     pub missing: Option<String>,
+}
+
+impl Subject {
+    /// As results files tell of it.
+    pub fn record(&self) -> record::Subject {
+        let role = match self.name {
+            "native" => Role::Native,
+            "native again" => Role::Control,
+            name if name.starts_with("sentry") => Role::Ours,
+            _ => Role::Peer,
+        };
+        let (how, missing) = (self.prefix.join(" "), self.missing.clone());
+        record::Subject { name: self.name.to_owned(), role, how, version: None, missing }
+    }
 }
 
 /// What our default view shows of `/etc`, for bubblewrap to show the same.

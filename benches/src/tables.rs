@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 
 use crate::questions;
 use crate::results::Results;
+use crate::statistics::median;
 
 /// A selection of the results.
 #[derive(Clone, Copy, Debug)]
@@ -100,13 +101,13 @@ impl Table {
     /// In Markdown: a line a question, a column a subject. What was not asked in that run is left out.
     pub fn markdown(&self, results: &Results) -> String {
         let subjects: Vec<&str> =
-            self.subjects.iter().copied().filter(|name| results.rows.iter().any(|row| row.subject == *name)).collect();
+            self.subjects.iter().copied().filter(|name| results.subject(name).is_some()).collect();
         let mut text = format!(
             "| |{}\n|---|{}\n",
             subjects.iter().map(|name| format!(" {name} |")).collect::<String>(),
             "---|".repeat(subjects.len())
         );
-        let asked = |name: &str| results.rows.iter().any(|row| row.question == name);
+        let asked = |name: &str| results.question(name).is_some();
         for question in questions::ALL.iter().filter(|question| self.questions.contains(&question.name)) {
             if asked(question.name) {
                 let cells = subjects.iter().map(|subject| format!(" {} |", results.cell(question.name, subject)));
@@ -115,6 +116,38 @@ impl Table {
         }
         text + "\n" + &results.provenance()
     }
+}
+
+/// The promises, and whether this run kept them.
+pub fn promises(results: &Results) -> Vec<String> {
+    let mut text = Vec::new();
+    let ours = "sentry --write .";
+    if let Some(more) = results.difference_to("null_call", ours, results.native()) {
+        text.push(format!("an untrapped call costs {:.0} ns more than native (goal 25)", more.median));
+    }
+    for question in ["open", "stat"] {
+        if let Some(times) = results.ratio(question, ours) {
+            text.push(format!(
+                "{question} in a granted directory: {:.2}x native (goal 1.1x and the filter's price)",
+                times.median
+            ));
+        }
+    }
+    for question in ["open", "stat"] {
+        if let Some(times) = results.ratio(question, "sentry --interpose full") {
+            text.push(format!("{question} with every path interposed: {:.1}x native (goal 5x)", times.median));
+        }
+    }
+    if let Some(times) = results.ratio_to("startup", ours, "bwrap, same view") {
+        text.push(format!("start of true: {:.2}x of bwrap with the same view (goal 1.0x)", times.median));
+    }
+    if let Some(own) = results.row("memory", ours).and_then(|row| median(&row.values())) {
+        text.push(format!("our processes around a sleeping program: {:.1} MB PSS (goal 6)", own / 1e6));
+    }
+    for (question, ratio) in results.disturbed() {
+        text.push(format!("DISTURBED: {}: the control is {:.2}x and should be 1.0x", question.name, ratio.median));
+    }
+    text
 }
 
 /// The text of a Markdown file with every table in it made anew.
@@ -141,22 +174,27 @@ pub fn rewritten(text: &str, results: &Results) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::Row;
+    use crate::record::{Record, Role, Subject};
     use crate::subjects;
 
     fn results() -> Results {
-        let row = |question: &str, subject: &str, samples: &[f64]| Row {
-            question: question.to_owned(),
-            subject: subject.to_owned(),
-            samples: samples.to_vec(),
-            failure: samples.is_empty().then(|| "it | broke".to_owned()),
-        };
-        let rows = vec![
-            row("open", "native", &[100.0, 110.0, 120.0]),
-            row("open", "sentry --write .", &[200.0, 220.0, 240.0]),
-            row("open", "sentry --interpose full", &[]),
-        ];
-        Results { machine: Vec::new(), date: "2000-01-01".to_owned(), rounds: 3, rows }
+        let mut results = Results::default();
+        for (name, role) in
+            [("native", Role::Native), ("sentry --write .", Role::Ours), ("sentry --interpose full", Role::Ours)]
+        {
+            let (name, how) = (name.to_owned(), String::new());
+            results.add(Record::Subject(Subject { name, role, how, version: None, missing: None }));
+        }
+        results.add(Record::Question(questions::named("open").unwrap().record()));
+        for (subject, values) in [("native", [100.0, 110.0, 120.0]), ("sentry --write .", [200.0, 220.0, 240.0])] {
+            for (round, value) in values.into_iter().enumerate() {
+                let (question, subject) = ("open".to_owned(), subject.to_owned());
+                results.add(Record::Sample { question, subject, round, value });
+            }
+        }
+        let (question, subject) = ("open".to_owned(), "sentry --interpose full".to_owned());
+        results.add(Record::Failure { question, subject, why: "it | broke".to_owned() });
+        results
     }
 
     #[test]

@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::record::{self, Unit};
+
 mod clock;
 mod connect;
 mod exec;
@@ -22,25 +24,6 @@ mod relative;
 pub mod startup;
 mod stat;
 mod trapped;
-
-/// What a sample counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// Time for one operation.
-    Nanoseconds,
-    /// Memory.
-    Bytes,
-}
-
-impl Unit {
-    /// The unit's name in the results file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Unit::Nanoseconds => "ns",
-            Unit::Bytes => "bytes",
-        }
-    }
-}
 
 /// How a question is answered.
 #[derive(Clone, Copy, Debug)]
@@ -73,8 +56,19 @@ impl Question {
     pub fn unit(&self) -> Unit {
         match self.method {
             Method::Weigh => Unit::Bytes,
-            Method::Inside(_) | Method::Around => Unit::Nanoseconds,
+            Method::Inside(_) | Method::Around => Unit::Ns,
         }
+    }
+
+    /// As results files tell of it.
+    pub fn record(&self) -> record::Question {
+        let group = match self.method {
+            Method::Weigh => "memory",
+            Method::Around => "start",
+            Method::Inside(_) => "calls",
+        };
+        let (name, asks, group) = (self.name.to_owned(), self.asks.to_owned(), group.to_owned());
+        record::Question { name, asks, group, unit: self.unit() }
     }
 }
 
