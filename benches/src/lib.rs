@@ -22,3 +22,4 @@ pub mod stopwatch;
 pub mod subjects;
 pub mod sys;
 pub mod tables;
+pub mod targets;

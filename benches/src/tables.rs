@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 
 use crate::questions;
 use crate::results::Results;
-use crate::statistics::median;
+use crate::targets;
 
 /// A selection of the results.
 #[derive(Clone, Copy, Debug)]
@@ -118,36 +118,13 @@ impl Table {
     }
 }
 
-/// The promises, and whether this run kept them.
+/// The promises, and whether this run kept them, a line each.
 pub fn promises(results: &Results) -> Vec<String> {
-    let mut text = Vec::new();
-    let ours = "sentry --write .";
-    if let Some(more) = results.difference_to("null_call", ours, results.native()) {
-        text.push(format!("an untrapped call costs {:.0} ns more than native (goal 25)", more.median));
-    }
-    for question in ["open", "stat"] {
-        if let Some(times) = results.ratio(question, ours) {
-            text.push(format!(
-                "{question} in a granted directory: {:.2}x native (goal 1.1x and the filter's price)",
-                times.median
-            ));
-        }
-    }
-    for question in ["open", "stat"] {
-        if let Some(times) = results.ratio(question, "sentry --interpose full") {
-            text.push(format!("{question} with every path interposed: {:.1}x native (goal 5x)", times.median));
-        }
-    }
-    if let Some(times) = results.ratio_to("startup", ours, "bwrap, same view") {
-        text.push(format!("start of true: {:.2}x of bwrap with the same view (goal 1.0x)", times.median));
-    }
-    if let Some(own) = results.row("memory", ours).and_then(|row| median(&row.values())) {
-        text.push(format!("our processes around a sleeping program: {:.1} MB PSS (goal 6)", own / 1e6));
-    }
+    let mut lines: Vec<String> = targets::of(&[results]).iter().map(targets::Target::line).collect();
     for (question, ratio) in results.disturbed() {
-        text.push(format!("DISTURBED: {}: the control is {:.2}x and should be 1.0x", question.name, ratio.median));
+        lines.push(format!("DISTURBED: {}: the control is {:.2}x and should be 1.0x", question.name, ratio.median));
     }
-    text
+    lines
 }
 
 /// The text of a Markdown file with every table in it made anew.
