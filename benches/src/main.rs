@@ -1,5 +1,9 @@
 //! `sentry-bench`, which `sentry bench` runs: what interposition costs.
 
+mod cli {
+    pub mod report;
+}
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,6 +30,8 @@ struct Cli {
 enum Verb {
     /// Sandboxes against each other: calls, programs, memory.
     Peers(Peers),
+    /// Draw a page from results files.
+    Report(cli::report::Report),
     /// Print the tables of a results file.
     Table {
         /// The results.
@@ -72,6 +78,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().verb {
         Verb::Table { results } => show(&Results::load(&results)?),
         Verb::Readme { file, results } => rewrite(&file, &Results::load(&results)?),
+        Verb::Report(report) => report.run(),
         Verb::Peers(peers) => measure(&peers),
     }
 }

@@ -4,7 +4,7 @@
 
 use anyhow::{Context, bail};
 
-use crate::questions;
+use crate::record::Question;
 use crate::results::Results;
 use crate::targets;
 
@@ -102,20 +102,29 @@ impl Table {
     pub fn markdown(&self, results: &Results) -> String {
         let subjects: Vec<&str> =
             self.subjects.iter().copied().filter(|name| results.subject(name).is_some()).collect();
-        let mut text = format!(
-            "| |{}\n|---|{}\n",
-            subjects.iter().map(|name| format!(" {name} |")).collect::<String>(),
-            "---|".repeat(subjects.len())
-        );
-        let asked = |name: &str| results.question(name).is_some();
-        for question in questions::ALL.iter().filter(|question| self.questions.contains(&question.name)) {
-            if asked(question.name) {
-                let cells = subjects.iter().map(|subject| format!(" {} |", results.cell(question.name, subject)));
-                text.push_str(&format!("| {} |{}\n", question.asks, cells.collect::<String>()));
-            }
-        }
-        text + "\n" + &results.provenance()
+        let questions: Vec<&Question> = self.questions.iter().filter_map(|name| results.question(name)).collect();
+        grid(results, &questions, &subjects) + "\n" + &results.provenance()
     }
+}
+
+/// All questions of a group, and all subjects that answered any of them.
+pub fn of_group(results: &Results, group: &str) -> String {
+    let questions: Vec<&Question> = results.questions.iter().filter(|question| question.group == group).collect();
+    let told = |subject: &str| questions.iter().any(|question| results.row(&question.name, subject).is_some());
+    let names = results.subjects.iter().map(|subject| subject.name.as_str());
+    grid(results, &questions, &names.filter(|name| told(name)).collect::<Vec<_>>()) + "\n" + &results.provenance()
+}
+
+/// A line a question, a column a subject.
+fn grid(results: &Results, questions: &[&Question], subjects: &[&str]) -> String {
+    let heads: String = subjects.iter().map(|name| format!(" {name} |")).collect();
+    let mut text = format!("| |{heads}\n|---|{}\n", "---|".repeat(subjects.len()));
+    for question in questions {
+        let cells: String =
+            subjects.iter().map(|subject| format!(" {} |", results.cell(&question.name, subject))).collect();
+        text.push_str(&format!("| {} |{cells}\n", question.asks));
+    }
+    text
 }
 
 /// The promises, and whether this run kept them, a line each.
@@ -152,7 +161,7 @@ pub fn rewritten(text: &str, results: &Results) -> anyhow::Result<String> {
 mod tests {
     use super::*;
     use crate::record::{Record, Role, Subject};
-    use crate::subjects;
+    use crate::{questions, subjects};
 
     fn results() -> Results {
         let mut results = Results::default();
