@@ -9,6 +9,7 @@
 //! counted, and what cannot be measured is an error and not a zero.
 #![allow(clippy::cast_precision_loss)] // nanoseconds and bytes, far below 2^53
 
+pub mod compare;
 pub mod limited;
 pub mod machine;
 pub mod place;

@@ -1,11 +1,13 @@
 //! `sentry-bench`, which `sentry bench` runs: what interposition costs.
 
 mod cli {
+    pub mod compare;
     pub mod report;
 }
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -30,6 +32,8 @@ struct Cli {
 enum Verb {
     /// Sandboxes against each other: calls, programs, memory.
     Peers(Peers),
+    /// Tell what became slower or faster between two runs, beyond noise.
+    Compare(cli::compare::Compare),
     /// Draw a page from results files.
     Report(cli::report::Report),
     /// Print the tables of a results file.
@@ -74,13 +78,15 @@ struct Peers {
 /// What `--quick` may take.
 const QUICK: Duration = Duration::from_secs(110);
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().verb {
+fn main() -> anyhow::Result<ExitCode> {
+    let done = match Cli::parse().verb {
         Verb::Table { results } => show(&Results::load(&results)?),
         Verb::Readme { file, results } => rewrite(&file, &Results::load(&results)?),
+        Verb::Compare(compare) => return Ok(compare.run()),
         Verb::Report(report) => report.run(),
         Verb::Peers(peers) => measure(&peers),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

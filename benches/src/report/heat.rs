@@ -51,7 +51,7 @@ pub fn table(results: &Results, questions: &[&Question], caption: &str) -> Optio
     Some(html! {
         div class="scroll" tabindex="0" role="region" aria-label=(caption) {
             table class="heat" {
-                caption { (caption) }
+                caption { span { (caption) } }
                 thead { tr {
                     th scope="col" { "question" }
                     th scope="col" class="number" { "native" }

@@ -103,20 +103,20 @@ pub fn promises(targets: &[Target]) -> Markup {
             }
             div class="scroll" tabindex="0" role="region" aria-label="promises" {
                 table class="promises" {
-                    caption { "Each from one run, judged with its 95 % interval: met when all of it keeps the goal, missed when none of it does." }
+                    caption { span { "Each from one run, judged with its 95 % interval: met when all of it keeps the goal, missed when none of it does." } }
                     thead { tr { th scope="col" { "promise" } th scope="col" class="number" { "goal" } th scope="col" class="number" { "found" } th scope="col" class="picture" { "goal and interval" } th scope="col" { "verdict" } } }
                     tbody {
                         @for (number, target) in targets.iter().enumerate() { tr {
                             th scope="row" { (code(&target.what)) @if !target.note.is_empty() { small { (target.note) } } }
-                            td class="number" { "\u{2264}\u{a0}" (target.scale.pretty(target.goal)) }
-                            td class="number" {
+                            td class="number goal-cell" { "\u{2264}\u{a0}" (target.scale.pretty(target.goal)) }
+                            td class="number found-cell" {
                                 @if let Some(found) = target.value {
                                     (target.scale.pretty(found.median))
                                     small { (target.scale.pretty(found.low)) " to " (target.scale.pretty(found.high)) @if target.rounds < FEW { ", range" } }
                                 } @else { "\u{2013}" }
                             }
                             td class="picture" { (bullet(target, number)) }
-                            td { (chip(target.verdict())) }
+                            td class="verdict-cell" { (chip(target.verdict())) }
                         } }
                     }
                 }
@@ -164,7 +164,7 @@ pub fn published(figures: &[Figure], studies: &[&Results]) -> Markup {
             p { "What others measured, on their machines and with their programs, quoted as they say it. It is here to compare orders of magnitude; none of it was measured in this run and none of it enters the charts above." }
             div class="scroll" tabindex="0" role="region" aria-label="published figures" {
                 table {
-                    caption { "Quoted, with source and machine; the last column is the nearest of ours in this run" }
+                    caption { span { "Quoted, with source and machine; the last column is the nearest of ours in this run" } }
                     thead { tr { th scope="col" { "what" } th scope="col" { "figure" } th scope="col" { "machine" } th scope="col" { "source" } th scope="col" { "here" } } }
                     tbody {
                         @for figure in figures { tr {
@@ -234,7 +234,7 @@ pub fn absent(studies: &[&Results]) -> Markup {
                 p { "Who failed once in a question has no number there, however fast it was before." }
                 div class="scroll" tabindex="0" role="region" aria-label="who is missing or failed" {
                     table {
-                        caption { "By name and reason" }
+                        caption { span { "By name and reason" } }
                         thead { tr { th scope="col" { "subject" } th scope="col" { "question" } th scope="col" { "reason" } } }
                         tbody { @for absence in absences { tr {
                             th scope="row" { (absence.subject) } td { (code(&absence.what)) } td { (absence.why) }
@@ -264,7 +264,7 @@ pub fn method(studies: &[&Results]) -> Markup {
                     summary { "Subjects of the study " q { (results.run.study) } }
                     div class="scroll" tabindex="0" role="region" aria-label={ "subjects of " (results.run.study) } {
                         table {
-                            caption { "What was measured, and how it was set up" }
+                            caption { span { "What was measured, and how it was set up" } }
                             thead { tr { th scope="col" { "subject" } th scope="col" { "version" } th scope="col" { "how" } } }
                             tbody { @for subject in &results.subjects { tr {
                                 th scope="row" { (subject.name) }
@@ -306,7 +306,7 @@ fn pairs(facts: &[&(String, String)], caption: &str) -> Markup {
     html! {
         div class="scroll" tabindex="0" role="region" aria-label=(caption) {
             table class="facts" {
-                caption { (caption) }
+                caption { span { (caption) } }
                 tbody { @for (name, value) in facts { tr {
                     th scope="row" { (name.strip_prefix("mitigation ").unwrap_or(name)) } td { (value) }
                 } } }

@@ -112,7 +112,7 @@ fn numbers(results: &Results, questions: &[&Question], caption: &str) -> Markup 
     html! {
         div class="scroll" tabindex="0" role="region" aria-label={ "all numbers of " (caption) } {
             table {
-                caption { (caption) ": medians with their 95 % intervals" }
+                caption { span { (caption) ": medians with their 95 % intervals" } }
                 thead { tr {
                     th scope="col" { "question" } th scope="col" { "subject" } th scope="col" class="number" { "median" } th scope="col" class="number" { "interval" }
                     th scope="col" class="number" { "minimum" } th scope="col" class="number" { "times native" } th scope="col" class="number" { "interval" } th scope="col" class="number" { "rounds" }
@@ -167,7 +167,7 @@ fn features(results: &Results) -> Markup {
                 p { "Times what " code { (targets::OURS) } " takes in the same round: what copy-on-write, rules about paths and each other feature add." }
                 div class="scroll" tabindex="0" role="region" aria-label="the price of each feature" {
                     table class="heat" {
-                        caption { "Times " code { (targets::OURS) } ", with 95 % intervals" }
+                        caption { span { "Times " code { (targets::OURS) } ", with 95 % intervals" } }
                         thead { tr {
                             th scope="col" { "feature" }
                             @for question in &questions { th scope="col" class="number" { (code(&question.asks)) } }
