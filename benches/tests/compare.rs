@@ -16,7 +16,7 @@ struct Dice(u64);
 impl Dice {
     fn roll(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        f64::from(u32::try_from(self.0 >> 33).unwrap()) / f64::from(u32::MAX >> 1)
+        (self.0 >> 33) as f64 / f64::from(u32::MAX >> 1)
     }
 
     /// About 1, skewed as times are: now and then much more, never much less.
@@ -170,9 +170,9 @@ fn another_machine_is_told_and_another_study_refused() {
 
 fn written(directory: &Path, name: &str, records: &[Record]) -> PathBuf {
     let path = directory.join(name);
-    let mut file = std::fs::File::create(&path).unwrap();
+    let mut file = std::fs::File::create(&path).expect("a file");
     for record in records {
-        writeln!(file, "{}", serde_json::to_string(record).unwrap()).unwrap();
+        writeln!(file, "{}", serde_json::to_string(record).expect("JSON")).expect("room");
     }
     path
 }
