@@ -32,9 +32,7 @@ struct Cli {
 enum Verb {
     /// Sandboxes against each other: calls, programs, memory.
     Peers(Peers),
-    /// Tell what became slower or faster between two runs, beyond noise.
     Compare(cli::compare::Compare),
-    /// Draw a page from results files.
     Report(cli::report::Report),
     /// Print the tables of a results file.
     Table {

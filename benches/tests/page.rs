@@ -1,6 +1,6 @@
 //! The page: what is on it, and what a real browser makes of it.
 //!
-//! Needs chromium (or chromium-headless-shell) for the second half; without one that is skipped, aloud.
+//! Needs chromium-headless-shell (or chromium) for the second half; without one that is skipped, aloud.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -124,8 +124,8 @@ fn markdown_has_the_same_promises_and_failures() {
 /// A browser that needs no screen.
 fn browser() -> Option<&'static str> {
     let known = [
-        "/usr/bin/chromium",
         "/usr/bin/chromium-headless-shell",
+        "/usr/bin/chromium",
         "/usr/bin/chromium-browser",
         "/usr/bin/google-chrome",
     ];
@@ -220,7 +220,7 @@ fn bright(pixel: [u8; 3]) -> u32 {
 #[test]
 fn a_browser_shows_it() {
     let Some(browser) = browser() else {
-        eprintln!("SKIPPED: page: chromium is not installed");
+        eprintln!("SKIPPED: page: no chromium is installed; make test-deps installs chromium-headless-shell");
         return;
     };
     let directory = tempfile::tempdir().expect("a directory");

@@ -9,7 +9,7 @@ use clap::Args;
 use sentry_benches::compare::Comparison;
 use sentry_benches::results::Results;
 
-/// What `compare` is told.
+/// Tell what became slower or faster between two runs, beyond noise.
 #[derive(Args)]
 #[command(
     after_help = "Exits with 0 when nothing of ours became slower, 1 when something did, 2 when the files cannot be compared."

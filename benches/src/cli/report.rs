@@ -7,7 +7,7 @@ use clap::Args;
 use sentry_benches::published;
 use sentry_benches::report::{self, Source};
 
-/// What `report` is told.
+/// Draw a page from results files.
 #[derive(Args)]
 pub struct Report {
     /// Results files, one of each study.
