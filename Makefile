@@ -4,9 +4,9 @@
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 BINARY := target/$(TARGET)/release/sentry
-TEST_TOOLS := gcc make git python3 gdb strace redis-server redis-tools nodejs tmux procps util-linux uidmap bubblewrap iproute2 rsync sqlite3 attr acl golang-go default-jdk-headless
+TEST_TOOLS := gcc make git python3 gdb strace redis-server redis-tools nodejs tmux procps util-linux uidmap bubblewrap iproute2 rsync sqlite3 attr acl golang-go default-jdk-headless chromium-headless-shell fonts-dejavu-core
 
-.PHONY: run build install test test-deps bench docs deps lint hold-cpython hold-debian
+.PHONY: run build install test test-deps bench docs deps lint hold-cpython hold-debian hold-bench
 
 run: build
 	$(BINARY) run -- sh -c 'echo "I am $$(id -un) on $$(hostname), and this is all I see:"; ls /'
@@ -47,6 +47,12 @@ hold-cpython: build
 hold-debian: build
 	@command -v debootstrap >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends debootstrap; }
 	tests/debian.sh $(BINARY)
+
+# Does the benchmark's compare find 5 us planted into one handler, and nothing in two runs of one binary? Takes minutes.
+hold-bench: build
+	cargo build --release --package sentry-benches
+	cargo build --release --package sentry-tests --bin sentry-delay
+	benches/planted.sh $(dir $(BINARY))
 
 lint:
 	cargo fmt --check

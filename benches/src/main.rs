@@ -1,5 +1,7 @@
 //! `sentry-bench`, which `sentry bench` runs: what interposition costs.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 mod cli;
@@ -15,14 +17,19 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Peers(cli::peers::Peers),
+    Compare(cli::compare::Compare),
+    Report(cli::report::Report),
     Table(cli::table::Table),
     Readme(cli::readme::Readme),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().verb {
+fn main() -> anyhow::Result<ExitCode> {
+    let done = match Cli::parse().verb {
+        Verb::Compare(compare) => return Ok(compare.run()),
         Verb::Peers(peers) => peers.run(),
+        Verb::Report(report) => report.run(),
         Verb::Table(table) => table.run(),
         Verb::Readme(readme) => readme.run(),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

@@ -136,8 +136,19 @@ impl Results {
         statistics::estimate(&self.row(question, subject)?.values())
     }
 
+    /// How many rounds a subject answered a question in.
+    pub fn rounds(&self, question: &str, subject: &str) -> usize {
+        self.row(question, subject).map_or(0, |row| row.values().len())
+    }
+
+    /// Why a subject has no answer to a question, in its own words: it is not here, or it failed.
+    pub fn excuse(&self, question: &str, subject: &str) -> Option<&str> {
+        let missing = self.subject(subject).and_then(|subject| subject.missing.as_deref());
+        missing.or_else(|| self.row(question, subject)?.failure.as_deref())
+    }
+
     /// Values of two subjects in the rounds that both have.
-    fn pairs(&self, question: &str, subject: &str, other: &str) -> Option<(Vec<f64>, Vec<f64>)> {
+    pub fn pairs(&self, question: &str, subject: &str, other: &str) -> Option<(Vec<f64>, Vec<f64>)> {
         let (own, other) = (self.row(question, subject)?, self.row(question, other)?);
         if own.failure.is_some() || other.failure.is_some() {
             return None;
@@ -153,6 +164,13 @@ impl Results {
     pub fn ratio_to(&self, question: &str, subject: &str, other: &str) -> Option<Estimate> {
         let (own, other) = self.pairs(question, subject, other)?;
         statistics::ratio(&own, &other)
+    }
+
+    /// A subject's ratios to native, one a round that both have; none where native has no answer.
+    pub fn ratios(&self, question: &str, subject: &str) -> Option<Vec<f64>> {
+        let (own, native) = self.pairs(question, subject, self.native())?;
+        let usable = !own.is_empty() && native.iter().all(|native| *native > 0.0);
+        usable.then(|| own.iter().zip(&native).map(|(own, native)| own / native).collect())
     }
 
     /// How many times as much as native, pair by pair.
@@ -186,18 +204,16 @@ impl Results {
             Some((rounds, _)) => format!("{rounds} rounds"),
             None => "cut short".to_owned(),
         };
+        let few = self.end.is_some_and(|(rounds, _)| rounds < statistics::FEW);
+        let range = if few { ", so few that brackets hold the range and no interval" } else { "" };
         let date = self.run.date.split('T').next().unwrap_or_default();
-        format!("{}, {} CPUs, Linux {}; {rounds}, {date}.\n", fact("cpu"), fact("cpus"), fact("kernel"))
+        format!("{}, {} CPUs, Linux {}; {rounds}{range}, {date}.\n", fact("cpu"), fact("cpus"), fact("kernel"))
     }
 
     /// One subject's answer to one question: the median, and its ratio to native of the same round with the 95 % interval.
     pub fn cell(&self, question: &str, subject: &str) -> String {
-        if let Some(missing) = self.subject(subject).and_then(|subject| subject.missing.as_ref()) {
-            return format!("*{}*", missing.replace('|', "/"));
-        }
-        let Some(row) = self.row(question, subject) else { return "-".to_owned() };
-        if let Some(failure) = &row.failure {
-            return format!("*{}*", failure.replace('|', "/"));
+        if let Some(excuse) = self.excuse(question, subject) {
+            return format!("*{}*", excuse.replace('|', "/"));
         }
         let unit = self.question(question).map_or(Unit::Ns, |question| question.unit);
         let Some(Estimate { median, .. }) = self.estimate(question, subject) else { return "-".to_owned() };

@@ -4,9 +4,9 @@
 
 use anyhow::{Context, bail};
 
-use crate::questions;
+use crate::record::Question;
 use crate::results::Results;
-use crate::statistics::median;
+use crate::targets;
 
 /// A selection of the results.
 #[derive(Clone, Copy, Debug)]
@@ -169,52 +169,38 @@ impl Table {
     pub fn markdown(&self, results: &Results) -> String {
         let subjects: Vec<&str> =
             self.subjects.iter().copied().filter(|name| results.subject(name).is_some()).collect();
-        let mut text = format!(
-            "| |{}\n|---|{}\n",
-            subjects.iter().map(|name| format!(" {name} |")).collect::<String>(),
-            "---|".repeat(subjects.len())
-        );
-        let asked = |name: &str| results.question(name).is_some();
-        for question in questions::ALL.iter().filter(|question| self.questions.contains(&question.name)) {
-            if asked(question.name) {
-                let cells = subjects.iter().map(|subject| format!(" {} |", results.cell(question.name, subject)));
-                text.push_str(&format!("| {} |{}\n", question.asks, cells.collect::<String>()));
-            }
-        }
-        text + "\n" + &results.provenance()
+        let questions: Vec<&Question> = self.questions.iter().filter_map(|name| results.question(name)).collect();
+        grid(results, &questions, &subjects) + "\n" + &results.provenance()
     }
 }
 
-/// The promises, and whether this run kept them.
-pub fn promises(results: &Results) -> Vec<String> {
-    let mut text = Vec::new();
-    let ours = "sentry --write .";
-    if let Some(more) = results.difference_to("null_call", ours, results.native()) {
-        text.push(format!("an untrapped call costs {:.0} ns more than native (goal 25)", more.median));
-    }
-    for question in ["open", "stat"] {
-        if let Some(times) = results.ratio(question, ours) {
-            text.push(format!(
-                "{question} in a granted directory: {:.2}x native (goal 1.1x and the filter's price)",
-                times.median
-            ));
-        }
-    }
-    for question in ["open", "stat"] {
-        if let Some(times) = results.ratio(question, "sentry --interpose full") {
-            text.push(format!("{question} with every path interposed: {:.1}x native (goal 5x)", times.median));
-        }
-    }
-    if let Some(times) = results.ratio_to("startup", ours, "bwrap, same view") {
-        text.push(format!("start of true: {:.2}x of bwrap with the same view (goal 1.0x)", times.median));
-    }
-    if let Some(own) = results.row("memory", ours).and_then(|row| median(&row.values())) {
-        text.push(format!("our processes around a sleeping program: {:.1} MB PSS (goal 6)", own / 1e6));
-    }
-    for (question, ratio) in results.disturbed() {
-        text.push(format!("DISTURBED: {}: the control is {:.2}x and should be 1.0x", question.name, ratio.median));
+/// All questions of a group, and all subjects that answered any of them.
+pub fn of_group(results: &Results, group: &str) -> String {
+    let questions: Vec<&Question> = results.questions.iter().filter(|question| question.group == group).collect();
+    let told = |subject: &str| questions.iter().any(|question| results.row(&question.name, subject).is_some());
+    let names = results.subjects.iter().map(|subject| subject.name.as_str());
+    grid(results, &questions, &names.filter(|name| told(name)).collect::<Vec<_>>()) + "\n" + &results.provenance()
+}
+
+/// A line a question, a column a subject.
+fn grid(results: &Results, questions: &[&Question], subjects: &[&str]) -> String {
+    let heads: String = subjects.iter().map(|name| format!(" {name} |")).collect();
+    let mut text = format!("| |{heads}\n|---|{}\n", "---|".repeat(subjects.len()));
+    for question in questions {
+        let cells: String =
+            subjects.iter().map(|subject| format!(" {} |", results.cell(&question.name, subject))).collect();
+        text.push_str(&format!("| {} |{cells}\n", question.asks));
     }
     text
+}
+
+/// The promises, and whether this run kept them, a line each.
+pub fn promises(results: &Results) -> Vec<String> {
+    let mut lines: Vec<String> = targets::of(&[results]).iter().map(targets::Target::line).collect();
+    for (question, ratio) in results.disturbed() {
+        lines.push(format!("DISTURBED: {}: the control is {:.2}x and should be 1.0x", question.name, ratio.median));
+    }
+    lines
 }
 
 /// The text of a Markdown file with every table in it made anew.
@@ -242,7 +228,7 @@ pub fn rewritten(text: &str, results: &Results) -> anyhow::Result<String> {
 mod tests {
     use super::*;
     use crate::record::{Record, Role, Subject};
-    use crate::subjects;
+    use crate::{questions, subjects};
 
     fn results() -> Results {
         let mut results = Results::default();

@@ -5,8 +5,10 @@ use std::io::Write;
 use sentry_benches::results::Results;
 use sentry_benches::tables;
 
+pub mod compare;
 pub mod peers;
 pub mod readme;
+pub mod report;
 pub mod table;
 
 fn print(text: &str) -> anyhow::Result<()> {
