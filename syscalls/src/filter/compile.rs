@@ -36,9 +36,8 @@ pub fn compile(routes: &Routes) -> Vec<Instruction> {
 pub fn compile_traced(routes: &Routes, injected: &[&str]) -> Vec<Instruction> {
     let injected: Vec<usize> = injected.iter().filter_map(|name| routes.arch().number(name)).collect();
     let leaves = leaves(routes, &|_| Verdict::Notify).enumerate().map(|(number, leaf)| match leaf {
-        Leaf::Always(Verdict::Allow) => leaf,
-        _ if injected.contains(&number) => Leaf::Always(Verdict::Notify),
-        _ => leaf,
+        Leaf::Always(Verdict::Fail(_)) if injected.contains(&number) => Leaf::Always(Verdict::Notify),
+        leaf => leaf,
     });
     program(routes.arch(), leaves, UNKNOWN, ret::TRACE)
 }
