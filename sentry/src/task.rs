@@ -335,7 +335,9 @@ impl<P: Platform> Guest for Task<'_, P> {
         let stat = entry.name().and_then(|name| fstatat(&self.shared.proc, name, AtFlags::empty()));
         match stat.map(|stat| stat.st_size.cast_unsigned()) {
             // Numbers above a limit that was lowered do not fill what is below it.
-            Ok(count) if count >= limit => self.descriptors_below(limit).is_ok_and(|count| count < limit),
+            Ok(count) if count + P::FREE_NUMBERS > limit => {
+                self.descriptors_below(limit).is_ok_and(|count| count + P::FREE_NUMBERS <= limit)
+            }
             _ => true,
         }
     }

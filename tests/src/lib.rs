@@ -59,20 +59,21 @@ fn prepare() -> Site {
     let _ = fs::remove_dir_all(&shared);
     fs::create_dir_all(&shared).expect("a directory in /tmp");
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o755)).expect("its mode");
-    let copy = |name: &str| {
+    let copy_as = |from: &str, name: &str| {
         let to = shared.join(name);
-        let from = built.join(name);
+        let from = built.join(from);
         fs::copy(&from, &to).unwrap_or_else(|error| panic!("{}: {error}; build the workspace first", from.display()));
         fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).expect("its mode");
         to
     };
+    let copy = |name: &str| copy_as(name, name);
     let ids = is_root().then(test_user);
     let home = match ids {
         Some(_) => PathBuf::from(format!("/home/{USER}")),
         None => PathBuf::from(std::env::var_os("HOME").expect("HOME")),
     };
     Site {
-        sentry: copy("sentry"),
+        sentry: copy_as(if on_ptrace() { "sentry-ptrace" } else { "sentry" }, "sentry"),
         always_continue: copy("sentry-continue"),
         probe: copy("probe"),
         racer: copy("racer"),
@@ -80,6 +81,12 @@ fn prepare() -> Site {
         home,
         ids,
     }
+}
+
+/// Whether the product's other platform is tried (`SENTRY_TEST_PLATFORM=ptrace`): then a binary that always takes it stands in
+/// the product's place.
+pub fn on_ptrace() -> bool {
+    std::env::var_os("SENTRY_TEST_PLATFORM").is_some_and(|platform| platform == "ptrace")
 }
 
 /// Whether the tests themselves run as root.

@@ -37,6 +37,9 @@ pub trait Platform: Sized + Send + Sync + 'static {
     /// Whether every process of the guest is traced.
     const TRACES: bool;
 
+    /// How many numbers must be free in a guest's table for it to be given one descriptor.
+    const FREE_NUMBERS: u64;
+
     /// Waits for what the guest's process sends just before it runs the program. `None`: it never came to that. `proc` is the
     /// supervisor's private procfs.
     fn receive_guest(channel: OwnedFd, proc: BorrowedFd) -> Result<Option<Self>, Failure>;
@@ -67,6 +70,7 @@ pub trait Listener: Send + Sync + 'static {
 
 impl<L: Listener> Platform for L {
     const TRACES: bool = false;
+    const FREE_NUMBERS: u64 = 1;
 
     fn receive_guest(channel: OwnedFd, _proc: BorrowedFd) -> Result<Option<Self>, Failure> {
         let listener = receive(&channel, *b"L", || "receive the guest's listener")?;

@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn what_takes_away_within_a_grant_is_refused() {
         type Ask = fn(&mut Policy);
-        let asked: [(&str, Ask); 9] = [
+        let asked: [(&str, Ask); 10] = [
             ("--cow /data", |policy| policy.grants.push(grant("/data", Access::Cow))),
             ("--hide /usr/bin", |policy| policy.hide.push("/usr/bin".into())),
             ("--deny /src/dir/x", |policy| {

@@ -29,8 +29,8 @@ pub const INJECTED: &[&str] = &["close", "recvmsg", "socketpair"];
 
 /// What came of it.
 pub enum Injection {
-    /// The caller has its answer, or is gone.
-    Told,
+    /// The caller has its answer, if it is still there.
+    Told(Result<(), Errno>),
     /// Its thread has come to this instead.
     Interrupted(Stop),
 }
@@ -66,25 +66,24 @@ fn all_others() -> u64 {
 /// Answers the call at which `tid` is stopped with a descriptor of `file`.
 pub fn give(tracer: &mut Tracer, tid: i32, registers: &Registers, file: &OwnedFd, cloexec: bool) -> Injection {
     let mut hand = Hand { tracer, tid, registers, begun: false, stop_again: false, late: Vec::new() };
-    let Ok(mask) = sys::blocked(tid) else { return Injection::Told };
-    if sys::block(tid, all_others()).is_err() {
-        return Injection::Told;
-    }
+    let mask = match sys::blocked(tid).and_then(|mask| sys::block(tid, all_others()).map(|()| mask)) {
+        Ok(mask) => mask,
+        Err(errno) => return Injection::Told(Err(errno)),
+    };
     let result = match hand.give(file, cloexec) {
         Ok(number) => number.into(),
         Err(Trouble::Errno(errno)) => -i64::from(errno as i32),
         Err(Trouble::Stop(stop)) => return Injection::Interrupted(stop),
     };
     let Hand { stop_again, late, .. } = hand;
-    let _ = sys::block(tid, mask);
+    let unblocked = sys::block(tid, mask);
     if stop_again {
         let _ = sys::interrupt(tid);
     }
     for signal in late {
         crate::raw::signal_thread(tid, signal);
     }
-    let _ = finish(tid, registers, result);
-    Injection::Told
+    Injection::Told(unblocked.and_then(|()| finish(tid, registers, result)))
 }
 
 /// A thread that makes calls for us.

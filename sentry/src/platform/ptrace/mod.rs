@@ -92,6 +92,8 @@ fn answer(shared: &Shared<Ptrace>, task: &Task<Ptrace>, notification: &Notificat
 
 impl Platform for Ptrace {
     const TRACES: bool = true;
+    // The file, and the socket that it comes by.
+    const FREE_NUMBERS: u64 = 2;
 
     fn receive_guest(channel: OwnedFd, proc: BorrowedFd) -> Result<Option<Self>, Failure> {
         let step = || "find the guest's process";

@@ -162,7 +162,7 @@ impl Tracer {
     }
 
     fn stopped(&mut self, tid: i32, stop: Stop) {
-        let _gone = match stop {
+        let done = match stop {
             Stop::Ended => {
                 self.ended(tid);
                 Ok(())
@@ -179,7 +179,19 @@ impl Tracer {
             Stop::Group(_) => sys::stay_stopped(tid),
             Stop::Signal(signal) => sys::resume(tid, signal),
         };
-        // ESRCH: it was killed while it was stopped, and its end will be told.
+        self.check(done);
+    }
+
+    /// A thread that can be neither answered nor let go would wait for ever.
+    fn check(&self, done: Result<(), Errno>) {
+        match done {
+            // It was killed while it was stopped, and its end will be told.
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => {
+                tracing::error!(%errno, "a traced thread cannot be let go");
+                self.shared.fail();
+            }
+        }
     }
 
     fn ended(&mut self, tid: i32) {
@@ -267,7 +279,7 @@ impl Tracer {
     /// Tells a caller what is answered. Whatever goes wrong here is an errno for it, never a call that goes on unanswered; one
     /// that is gone is told nothing.
     fn tell(&mut self, tid: i32, registers: &Registers, response: Response, wish: Option<Around>) {
-        let _gone = match response {
+        let done = match response {
             Response::Reply(Reply::Return(value)) => finish(tid, registers, value),
             Response::Fail(errno) => finish(tid, registers, -i64::from(errno as i32)),
             Response::Continue(_) => match wish {
@@ -285,7 +297,7 @@ impl Tracer {
             }
             Response::Reply(Reply::Inject { file, cloexec }) => {
                 match inject::give(self, tid, registers, &file, cloexec) {
-                    Injection::Told => Ok(()),
+                    Injection::Told(done) => done,
                     Injection::Interrupted(stop) => {
                         self.stopped(tid, stop);
                         Ok(())
@@ -293,6 +305,7 @@ impl Tracer {
                 }
             }
         };
+        self.check(done);
     }
 }
 
