@@ -5,6 +5,9 @@ use nix::libc;
 /// The general registers, as `NT_PRSTATUS` has them.
 pub type Registers = libc::user_regs_struct;
 
+/// Whether a single step over the instruction of a call ends behind the call: one stop, where the two edges of the call are two.
+pub const STEPS_OVER_CALLS: bool = cfg!(target_arch = "x86_64");
+
 /// What a system call is made of.
 pub trait Call {
     /// Its number.

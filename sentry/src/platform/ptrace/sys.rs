@@ -61,6 +61,11 @@ pub fn resume_to_edge(tid: i32, signal: i32) -> Result<(), Errno> {
     trace(libc::PTRACE_SYSCALL, tid, 0, number(signal))
 }
 
+/// The same, for one instruction, at whose end it is given `SIGTRAP`.
+pub fn step(tid: i32, signal: i32) -> Result<(), Errno> {
+    trace(libc::PTRACE_SINGLESTEP, tid, 0, number(signal))
+}
+
 /// Leaves a thread stopped with its process until that goes on.
 pub fn stay_stopped(tid: i32) -> Result<(), Errno> {
     trace(libc::PTRACE_LISTEN, tid, 0, 0)
