@@ -5,6 +5,7 @@
 //! that needs what the host lacks is skipped aloud: `SKIPPED: name: reason`.
 
 pub mod listener;
+pub mod platform;
 pub mod script;
 
 use std::ffi::{OsStr, OsString};
@@ -34,6 +35,10 @@ pub struct Site {
     pub sentry: PathBuf,
     /// The product with a supervisor that answers CONTINUE to everything.
     pub always_continue: PathBuf,
+    /// The product, also where a stand-in takes its place.
+    pub sentry_itself: PathBuf,
+    /// A program that runs others below a listener.
+    pub listened: PathBuf,
     /// The program that attacks.
     pub probe: PathBuf,
     /// The program that races.
@@ -73,20 +78,16 @@ fn prepare() -> Site {
         None => PathBuf::from(std::env::var_os("HOME").expect("HOME")),
     };
     Site {
-        sentry: copy_as(if on_ptrace() { "sentry-ptrace" } else { "sentry" }, "sentry"),
+        sentry: copy_as(if platform::on_ptrace() { "sentry-ptrace" } else { "sentry" }, "sentry"),
         always_continue: copy("sentry-continue"),
+        sentry_itself: copy_as("sentry", "sentry-itself"),
+        listened: copy("listened"),
         probe: copy("probe"),
         racer: copy("racer"),
         script_runner: copy("script-runner"),
         home,
         ids,
     }
-}
-
-/// Whether the product's other platform is tried (`SENTRY_TEST_PLATFORM=ptrace`): then a binary that always takes it stands in
-/// the product's place.
-pub fn on_ptrace() -> bool {
-    std::env::var_os("SENTRY_TEST_PLATFORM").is_some_and(|platform| platform == "ptrace")
 }
 
 /// Whether the tests themselves run as root.
