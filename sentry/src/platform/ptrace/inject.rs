@@ -166,12 +166,19 @@ impl Hand<'_> {
             sys::set_registers(self.tid, &self.registers.within(number, arguments))?;
             1
         };
+        let mut refused = false;
         let mut signal = 0;
         let after = loop {
             if steps { sys::step(self.tid, signal) } else { sys::resume_to_edge(self.tid, signal) }?;
             signal = 0;
             match self.tracer.next_of(self.tid)? {
-                Stop::Edge if edges == 1 => break sys::registers(self.tid)?,
+                Stop::Edge if edges == 1 => {
+                    let now = sys::registers(self.tid)?;
+                    // A call that is refused by a signal is rolled back, and the signal comes next. None of these returns its number.
+                    if now.result() != i64::from(number) {
+                        break now;
+                    }
+                }
                 Stop::Edge => edges -= 1,
                 // A filter asks about it, and lets it pass when it has asked.
                 Stop::Call | Stop::Born => {}
@@ -180,13 +187,22 @@ impl Hand<'_> {
                 Stop::Signal(libc::SIGTRAP) if steps => {
                     let now = sys::registers(self.tid)?;
                     if now.instruction_pointer() == self.registers.instruction_pointer() {
+                        if refused {
+                            return Err(Errno::EACCES.into());
+                        }
                         break now;
                     }
                     self.late.push(libc::SIGTRAP);
                 }
                 Stop::Signal(other) if sys::is_sent(self.tid)? => self.late.push(other),
-                // A filter of the guest's refuses it by a signal, which is not the program's fault.
-                Stop::Signal(_) => return Err(Errno::EACCES.into()),
+                // A filter of the guest's refuses it by a signal, which is not the program's fault. That of the step follows.
+                Stop::Signal(_) => {
+                    let now = sys::registers(self.tid)?.instruction_pointer();
+                    refused = steps && now == self.registers.instruction_pointer();
+                    if !refused {
+                        return Err(Errno::EACCES.into());
+                    }
+                }
                 stop @ (Stop::Ended | Stop::Exec) => return Err(Trouble::Stop(stop)),
             }
         };

@@ -28,14 +28,14 @@ pub enum Stop {
     Signal(i32),
 }
 
+/// A guest does not outlive who traces it without `EXITKILL` either: the supervisor is pid 1 of the namespace around. With it init
+/// would have the time to tell the monitor of a guest that was killed, instead of being gone first.
 const OPTIONS: libc::c_int = libc::PTRACE_O_TRACESECCOMP
     | libc::PTRACE_O_TRACEFORK
     | libc::PTRACE_O_TRACEVFORK
     | libc::PTRACE_O_TRACECLONE
     | libc::PTRACE_O_TRACEEXEC
-    | libc::PTRACE_O_TRACESYSGOOD
-    // A guest does not outlive who answers it.
-    | libc::PTRACE_O_EXITKILL;
+    | libc::PTRACE_O_TRACESYSGOOD;
 
 fn trace(request: Request, tid: i32, address: usize, data: usize) -> Result<(), Errno> {
     // SAFETY: every request used with this function takes integers, or a pointer to what its caller owns.
