@@ -61,6 +61,12 @@ pub fn spawn_sharing_memory(stack: &mut [u8], child: &mut dyn FnMut() -> i32) ->
     Errno::result(pid)
 }
 
+/// pidfd_open(2).
+pub fn open_process(pid: libc::pid_t) -> Sys<OwnedFd> {
+    // SAFETY: integers only.
+    descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+}
+
 /// Ends the process at once, running no destructors.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: exit_group has no memory effects.

@@ -51,7 +51,7 @@ pub(crate) fn look(
     let found = match walk(CACHED) {
         Err(Errno::EAGAIN) if cached != resolve => {
             // A disk answers in any case.
-            let _ = guest.may_wait();
+            guest.wait_or_leave()?;
             walk(ResolveFlag::empty())
         }
         found => found,
