@@ -216,11 +216,7 @@ fn forward(order: ToInit, guest: Pid, terminal: Option<&OwnedFd>) {
 /// Ends whatever the guest left behind, adds up what was used, and tells the monitor.
 fn report_end(status: WaitStatus, monitor: BorrowedFd) {
     // Asked before the others are killed: is there room for one more process?
-    let pids_exhausted = match sys::clone(0) {
-        Ok(None) => sys::exit_now(0),
-        Ok(Some(_)) => false,
-        Err(errno) => errno == Errno::EAGAIN,
-    };
+    let pids_exhausted = sys::spawn_nothing() == Err(Errno::EAGAIN);
     let _ = sys::kill(-1, libc::SIGKILL);
     while !matches!(waitpid(None, Some(WaitPidFlag::__WALL)), Err(Errno::ECHILD)) {}
     let (code, signal) = match status {

@@ -252,6 +252,23 @@ pub struct Syscall {
     pub route: Route,
     /// Its routes when the policy has a feature; the first enabled one wins.
     pub special: &'static [(Feature, Route)],
+    /// Its numbers, in the order of [`Arch::ALL`]; found by name when this crate was compiled.
+    pub(crate) numbers: [Option<u16>; Arch::ALL.len()],
+}
+
+/// The numbers of the call `name`, for its row.
+#[allow(clippy::cast_possible_truncation)] // checked by the assertion
+pub(crate) const fn numbers(name: &str) -> [Option<u16>; Arch::ALL.len()] {
+    let mut numbers = [None; Arch::ALL.len()];
+    let mut arch = 0;
+    while arch < numbers.len() {
+        if let Some(number) = Arch::ALL[arch].number(name) {
+            assert!(number <= u16::MAX as usize);
+            numbers[arch] = Some(number as u16);
+        }
+        arch += 1;
+    }
+    numbers
 }
 
 impl Syscall {
@@ -268,7 +285,8 @@ impl Syscall {
 
     /// Its number on `arch`, if it exists there.
     pub fn number(&self, arch: Arch) -> Option<usize> {
-        arch.number(self.name)
+        let place = Arch::ALL.iter().position(|known| *known == arch)?;
+        self.numbers[place].map(usize::from)
     }
 
     /// The route under a policy with these `features`.
@@ -283,29 +301,29 @@ impl Syscall {
     }
 }
 
+/// Every row, topic by topic.
+fn rows() -> impl Iterator<Item = &'static Syscall> {
+    const TOPICS: &[&[Syscall]] = &[
+        crate::clock::ROWS,
+        crate::exec::ROWS,
+        crate::identity::ROWS,
+        crate::io::ROWS,
+        crate::ipc::ROWS,
+        crate::memory::ROWS,
+        crate::mount::ROWS,
+        crate::names::ROWS,
+        crate::peers::ROWS,
+        crate::privileged::ROWS,
+        crate::process::ROWS,
+        crate::signal::ROWS,
+    ];
+    TOPICS.iter().chain(crate::file::ROWS).chain(crate::net::ROWS).flat_map(|rows| rows.iter())
+}
+
 /// Every row, sorted by name.
 pub fn all() -> &'static [Syscall] {
     static ALL: LazyLock<Vec<Syscall>> = LazyLock::new(|| {
-        let topics: &[&[Syscall]] = &[
-            crate::clock::ROWS,
-            crate::exec::ROWS,
-            crate::identity::ROWS,
-            crate::io::ROWS,
-            crate::ipc::ROWS,
-            crate::memory::ROWS,
-            crate::mount::ROWS,
-            crate::names::ROWS,
-            crate::peers::ROWS,
-            crate::privileged::ROWS,
-            crate::process::ROWS,
-            crate::signal::ROWS,
-        ];
-        let mut all: Vec<Syscall> = topics
-            .iter()
-            .chain(crate::file::ROWS)
-            .chain(crate::net::ROWS)
-            .flat_map(|rows| rows.iter().copied())
-            .collect();
+        let mut all: Vec<Syscall> = rows().copied().collect();
         all.sort_by_key(|row| row.name);
         all
     });
@@ -341,7 +359,7 @@ impl Routes {
     /// The routes of every number of `arch` for a policy with this `surface` and these `features`.
     pub fn new(arch: Arch, surface: Surface, features: &[Feature]) -> Self {
         let mut by_number = vec![None; arch.last_number() + 1];
-        for row in all() {
+        for row in rows() {
             if let Some(number) = row.number(arch) {
                 by_number[number] =
                     Some(Entry { route: row.route_with(surface, features), parameters: row.parameters });
@@ -422,6 +440,7 @@ macro_rules! syscalls {
                     $crate::table::Feature::$feature,
                     $crate::syscalls!(@route $parameters $fkind $($fspec)? $(when $fchecks)?),
                 )),*)?],
+                numbers: $crate::table::numbers(stringify!($name)),
             }
         ),*];
     };

@@ -78,6 +78,18 @@ enum Verb {
     Man(man::Man),
 }
 
+/// The verb that starts a program, alone: to describe all the others to the parser takes longer than to parse.
+#[derive(Debug, Parser)]
+struct Quick {
+    #[command(subcommand)]
+    verb: QuickVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum QuickVerb {
+    Run(Box<options::Run>),
+}
+
 /// Everything that can be typed, for help, completions and man pages.
 pub fn command() -> clap::Command {
     Cli::command()
@@ -106,6 +118,12 @@ fn start(args: Vec<OsString>, out: &mut dyn Write, err: &mut dyn Write, run: imp
 }
 
 fn act(args: Vec<OsString>, out: &mut dyn Write, run: impl FnOnce(Policy) -> u8) -> anyhow::Result<u8> {
+    // What it does not understand, or asks for help, is for the whole parser.
+    if args.get(1).is_some_and(|verb| verb == "run")
+        && let Ok(Quick { verb: QuickVerb::Run(options) }) = Quick::try_parse_from(&args)
+    {
+        return Ok(run(run::policy(*options, &crate::host::user_facts()?)?));
+    }
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => {

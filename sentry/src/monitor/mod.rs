@@ -208,7 +208,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         let launched = wait::launch::<P>(&plan, &orders, decided.cgroup.as_ref())?;
         // Ends of pipes that only the guest may hold, and mounts that are attached by now.
         standard.guest_ends.clear();
-        drop(plan);
+        let_go(plan);
 
         let mut run = wait::Run::new(policy, report, launched, &decided, &arranged.cow, started, log);
         run.until_the_end(&mut standard, terminal.as_mut());
@@ -220,6 +220,12 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         keep(store, &mut record, report);
     }
     result
+}
+
+/// Closes the mounts that a plan of root's holds. The memory of any other stays as it is: the sandbox's processes share it
+/// until somebody writes to it, and to free a thing is to write.
+fn let_go(plan: Plan) {
+    if plan.identity.by_root { drop(plan) } else { std::mem::forget(plan) }
 }
 
 fn refuse_privileged_start() -> Result<(), Failure> {

@@ -20,6 +20,7 @@ pub mod watch;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -91,6 +92,15 @@ impl<P> Shared<P> {
 /// What the user is told when a mount of the view is gone.
 const REPLACED: &str = "a read-only mount: a program outside replaced a file or directory inside a --write grant that was read-only \
                         or protected, and the new one is not";
+
+/// After what was refused has been told, the next is not listened for at once: to wake this thread for each of many costs the
+/// guest more than the refusal.
+const REST: Duration = Duration::from_millis(5);
+
+/// The time in milliseconds, rounded up: what is due in a part of one must not be asked for until then.
+fn rounded_up(time: Duration) -> PollTimeout {
+    PollTimeout::try_from(time + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+}
 
 fn sys_exit(code: i32) -> ! {
     shim::sys::exit_now(code)
@@ -201,18 +211,22 @@ fn supervise<P: Platform>(
         .and_then(|table| ViewMounts::new(table, shared.mounter.is_some()))
         .step(|| "watch the view's mounts")?;
     let mut told = Told::default();
-    let interval = orders.watched.interval();
+    // Of all that wakes this thread only the time asks for a look at every process: a guest can be refused all day long.
+    let mut look = orders.watched.interval().map(|interval| (interval, Instant::now() + interval));
+    let mut last_told: Option<Instant> = None;
     loop {
-        let soonest = interval.into_iter().chain(mounts.due()).min();
-        let timeout = soonest.map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
+        let until_look = look.map(|(_, due)| due.saturating_duration_since(Instant::now()));
+        let rest = last_told.map(|at| REST.saturating_sub(at.elapsed())).filter(|rest| !rest.is_zero());
+        let soonest = until_look.into_iter().chain(mounts.due()).chain(rest).min();
+        let bells = if rest.is_some() { PollFlags::empty() } else { PollFlags::POLLIN };
         let mut waiting = [
             PollFd::new(init.as_fd(), PollFlags::POLLIN),
             PollFd::new(monitor, PollFlags::empty()),
-            PollFd::new(shared.denials.bell(), PollFlags::POLLIN),
-            PollFd::new(shared.audit.bell(), PollFlags::POLLIN),
+            PollFd::new(shared.denials.bell(), bells),
+            PollFd::new(shared.audit.bell(), bells),
             PollFd::new(mounts.table(), PollFlags::POLLPRI),
         ];
-        match poll(&mut waiting, timeout) {
+        match poll(&mut waiting, soonest.map_or(PollTimeout::NONE, rounded_up)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Failure::new("wait for the sandbox", errno)),
         }
@@ -220,11 +234,15 @@ fn supervise<P: Platform>(
             sys_exit(125); // the monitor is gone
         }
         let has_ended = waiting[0].any() == Some(true);
+        let has_rung = waiting[2].any() == Some(true) || waiting[3].any() == Some(true);
         if waiting[4].revents().is_some_and(|events| events.contains(PollFlags::POLLPRI)) {
             mounts.note();
         }
-        told.drain(&shared.denials, monitor);
-        shared.audit.drain(monitor);
+        if has_rung {
+            told.drain(&shared.denials, monitor);
+            shared.audit.drain(monitor);
+            last_told = Some(Instant::now());
+        }
         if mounts.is_one_missing() {
             let _ = send(monitor, &ToMonitor::Lost(REPLACED.to_owned()), None);
         }
@@ -235,8 +253,11 @@ fn supervise<P: Platform>(
             watch.finish(monitor);
             return Ok(());
         }
-        if interval.is_some() {
+        if let Some((interval, due)) = &mut look
+            && *due <= Instant::now()
+        {
             watch.look(init_pid.as_raw(), monitor);
+            *due = Instant::now() + *interval;
         }
     }
 }
