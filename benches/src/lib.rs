@@ -11,6 +11,7 @@
 
 pub mod limited;
 pub mod machine;
+pub mod mechanisms;
 pub mod place;
 pub mod proof;
 pub mod questions;

@@ -142,7 +142,7 @@ fn measure(cli: &Peers) -> anyhow::Result<()> {
         }
     }
     let effort = Effort { rounds: cli.rounds, within: cli.quick.then_some(QUICK) };
-    let mut ask = |q: usize, s: usize| place.ask(&subjects[s], asked[q]);
+    let mut ask = |q: usize, s: usize| place.ask(&subjects[s], asked[q]).map(Some);
     rounds::run(&mut results, &mut journal, effort, &mut say, &mut ask)?;
     show(&results)
 }

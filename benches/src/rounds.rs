@@ -22,14 +22,14 @@ impl Effort {
     pub const FEWEST: usize = 3;
 }
 
-/// Asks `ask(question, subject)`, by their places in `results`, and keeps the answers in `journal` and `results`. The
+/// Asks `ask(question, subject)`, by their places in `results`, which answers nothing where the question makes no sense, and keeps the answers in `journal` and `results`. The
 /// run, its subjects and questions must be in both already. `say` tells the user how far it is.
 pub fn run(
     results: &mut Results,
     journal: &mut Journal,
     effort: Effort,
     say: &mut dyn FnMut(&str),
-    ask: &mut dyn FnMut(usize, usize) -> anyhow::Result<f64>,
+    ask: &mut dyn FnMut(usize, usize) -> anyhow::Result<Option<f64>>,
 ) -> anyhow::Result<()> {
     let start = Instant::now();
     let names = |items: &mut dyn Iterator<Item = &String>| items.cloned().collect::<Vec<_>>();
@@ -62,7 +62,7 @@ pub fn run(
                 }
                 let (question, subject) = (question.clone(), subjects[s].clone());
                 let record = match ask(q, s) {
-                    Ok(value) if round > 0 => Record::Sample { question, subject, round: round - 1, value },
+                    Ok(Some(value)) if round > 0 => Record::Sample { question, subject, round: round - 1, value },
                     Ok(_) => continue,
                     Err(error) => {
                         let why = format!("{error:#}");
@@ -109,8 +109,9 @@ mod tests {
     fn asked(effort: Effort, ask: &mut dyn FnMut(usize, usize) -> anyhow::Result<f64>) -> Results {
         let directory = tempfile::tempdir().unwrap();
         let mut results = results();
+        let mut ask = |q, s| ask(q, s).map(Some);
         let mut journal = Journal::create(&directory.path().join("j")).unwrap();
-        run(&mut results, &mut journal, effort, &mut |_| {}, ask).unwrap();
+        run(&mut results, &mut journal, effort, &mut |_| {}, &mut ask).unwrap();
         results
     }
 
