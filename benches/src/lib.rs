@@ -12,6 +12,7 @@
 pub mod compare;
 pub mod limited;
 pub mod machine;
+pub mod mechanisms;
 pub mod patience;
 pub mod place;
 pub mod proof;
