@@ -16,6 +16,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    Mechanisms(cli::mechanisms::Mechanisms),
     Peers(cli::peers::Peers),
     Compare(cli::compare::Compare),
     Report(cli::report::Report),
@@ -26,6 +27,7 @@ enum Verb {
 fn main() -> anyhow::Result<ExitCode> {
     let done = match Cli::parse().verb {
         Verb::Compare(compare) => return Ok(compare.run()),
+        Verb::Mechanisms(mechanisms) => mechanisms.run(),
         Verb::Peers(peers) => peers.run(),
         Verb::Report(report) => report.run(),
         Verb::Table(table) => table.run(),

@@ -6,6 +6,7 @@ use sentry_benches::results::Results;
 use sentry_benches::tables;
 
 pub mod compare;
+pub mod mechanisms;
 pub mod peers;
 pub mod readme;
 pub mod report;

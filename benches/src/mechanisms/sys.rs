@@ -67,6 +67,12 @@ pub fn load(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<O
     Ok(Some(unsafe { OwnedFd::from_raw_fd(number) }))
 }
 
+/// Takes over a descriptor that has just come with a message.
+pub fn own_received(number: i32) -> OwnedFd {
+    // SAFETY: the kernel has put this descriptor into our table for us.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}
+
 #[cfg(target_arch = "x86_64")]
 fn set_result(context: *mut libc::c_void, value: i64) {
     let context = context.cast::<libc::ucontext_t>();
@@ -106,9 +112,7 @@ pub fn dispatch_to_user() -> io::Result<()> {
     const PR_SET_SYSCALL_USER_DISPATCH: libc::c_int = 59;
     const ON: libc::c_ulong = 1;
     // SAFETY: the selector is static.
-    Errno::result(unsafe {
-        libc::prctl(PR_SET_SYSCALL_USER_DISPATCH, ON, 0_usize, 0_usize, SELECTOR.as_ptr())
-    })?;
+    Errno::result(unsafe { libc::prctl(PR_SET_SYSCALL_USER_DISPATCH, ON, 0_usize, 0_usize, SELECTOR.as_ptr()) })?;
     Ok(())
 }
 
@@ -149,16 +153,20 @@ struct AddDescriptor {
     target_flags: u32,
 }
 
-nix::ioctl_readwrite!(notify_receive, b'!', 0, Request);
-nix::ioctl_readwrite!(notify_send, b'!', 1, Response);
-nix::ioctl_write_ptr!(notify_add, b'!', 3, AddDescriptor);
+mod calls {
+    use super::{AddDescriptor, Request, Response};
+
+    nix::ioctl_readwrite!(receive, b'!', 0, Request);
+    nix::ioctl_readwrite!(send, b'!', 1, Response);
+    nix::ioctl_write_ptr!(add, b'!', 3, AddDescriptor);
+}
 
 /// Waits for a call on a listener, see seccomp_unotify(2).
 pub fn receive(listener: &OwnedFd) -> io::Result<u64> {
     // SAFETY: all zero bytes are a valid `Request`, and the kernel insists on them.
     let mut request: Request = unsafe { std::mem::zeroed() };
     // SAFETY: the structure has the kernel's layout.
-    unsafe { notify_receive(listener.as_raw_fd(), &raw mut request) }?;
+    unsafe { calls::receive(listener.as_raw_fd(), &raw mut request) }?;
     Ok(request.id)
 }
 
@@ -168,7 +176,7 @@ pub fn respond(listener: &OwnedFd, id: u64, value: Option<i64>) -> io::Result<()
     let flags = if value.is_some() { 0 } else { CONTINUE };
     let mut response = Response { id, value: value.unwrap_or(0), error: 0, flags };
     // SAFETY: the structure has the kernel's layout.
-    unsafe { notify_send(listener.as_raw_fd(), &raw mut response) }?;
+    unsafe { calls::send(listener.as_raw_fd(), &raw mut response) }?;
     Ok(())
 }
 
@@ -178,7 +186,7 @@ pub fn respond_with(listener: &OwnedFd, id: u64, file: &OwnedFd) -> io::Result<(
     let source = file.as_raw_fd().cast_unsigned();
     let request = AddDescriptor { id, flags: SEND, source, target: 0, target_flags: libc::O_CLOEXEC.cast_unsigned() };
     // SAFETY: the structure has the kernel's layout.
-    unsafe { notify_add(listener.as_raw_fd(), &raw const request) }?;
+    unsafe { calls::add(listener.as_raw_fd(), &raw const request) }?;
     Ok(())
 }
 
