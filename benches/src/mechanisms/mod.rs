@@ -11,8 +11,12 @@ use crate::record::{Question, Role, Subject, Unit};
 
 pub mod alone;
 pub mod calls;
+pub mod files;
 pub mod filter;
+pub mod filters;
+pub mod namespaces;
 pub mod notify;
+mod own_tree;
 pub mod pair;
 pub mod ring;
 #[allow(unsafe_code)]
@@ -114,7 +118,17 @@ impl Family {
 /// Everything that is studied.
 pub fn all() -> Family {
     let mut all = Family::default();
-    for family in [calls::family, notify::family, trace::family, ring::family, threads::family] {
+    let families: [fn() -> Family; 8] = [
+        calls::family,
+        notify::family,
+        trace::family,
+        ring::family,
+        threads::family,
+        filters::family,
+        files::family,
+        namespaces::family,
+    ];
+    for family in families {
         all.join(family());
     }
     all

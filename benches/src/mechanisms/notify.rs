@@ -146,7 +146,7 @@ pub fn family() -> Family {
 
             let name = format!("notify, reply{manner}, {place}");
             family.subject(&name, &format!("another process answers; {how}; {place}"), missing.clone());
-            family.cell(NULL, &name, SOME, move |times| {
+            family.cell(NULL, &name, seats.times(SOME), move |times| {
                 let how = (Answer::Reply, waiting, seats);
                 notified(libc::SYS_getppid, how, times, |times| time_null(times, Some(TOKEN)))
             });
@@ -154,16 +154,20 @@ pub fn family() -> Family {
             let name = format!("notify, continue{manner}, {place}");
             family.subject(&name, &format!("another process lets the call run; {how}; {place}"), missing.clone());
             let continued = (Answer::Continue, waiting, seats);
-            family.cell(NULL, &name, SOME, move |times| {
+            family.cell(NULL, &name, seats.times(SOME), move |times| {
                 notified(libc::SYS_getppid, continued, times, |times| time_null(times, None))
             });
-            family.cell(PASS, &name, SOME, move |times| notified(libc::SYS_pread64, continued, times, time_pass));
-            family.cell(OPEN, &name, SOME, move |times| notified(libc::SYS_openat, continued, times, time_open));
+            family.cell(PASS, &name, seats.times(SOME), move |times| {
+                notified(libc::SYS_pread64, continued, times, time_pass)
+            });
+            family.cell(OPEN, &name, seats.times(SOME), move |times| {
+                notified(libc::SYS_openat, continued, times, time_open)
+            });
 
             let name = format!("notify, descriptor{manner}, {place}");
             let text = format!("another process gives a descriptor (ADDFD with SEND); {how}; {place}");
             family.subject(&name, &text, missing.clone());
-            family.cell(OPEN, &name, SOME, move |times| {
+            family.cell(OPEN, &name, seats.times(SOME), move |times| {
                 notified(libc::SYS_openat, (Answer::Descriptor, waiting, seats), times, time_null_open)
             });
         }

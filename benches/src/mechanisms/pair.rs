@@ -38,6 +38,11 @@ impl Seats {
         (self == Self::Two && processors().len() < 2).then(|| "there is one CPU only".to_owned())
     }
 
+    /// How many operations make a sample, where so many make one on a single CPU: waking another CPU may take long.
+    pub fn times(self, times: u64) -> u64 {
+        if self == Self::Two { times / 8 } else { times }
+    }
+
     /// Takes the seat of who is measured.
     pub fn guest(self) -> io::Result<()> {
         match self {

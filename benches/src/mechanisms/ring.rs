@@ -123,7 +123,7 @@ pub fn family() -> Family {
         let mut ring = |name: &str, how: &str, waiting| {
             let name = format!("{name}, {place}");
             family.subject(&name, &format!("{how}; {place}"), seats.missing());
-            family.cell(NULL, &name, SOME, move |times| through_memory(waiting, seats, times));
+            family.cell(NULL, &name, seats.times(SOME), move |times| through_memory(waiting, seats, times));
         };
         if seats != Seats::One {
             ring("ring, spinning", "shared memory; both wait without sleeping", Waiting::Spin);
@@ -136,7 +136,7 @@ pub fn family() -> Family {
         );
         let name = format!("pipe ping-pong, {place}");
         family.subject(&name, &format!("a byte through one pipe and back through another; {place}"), seats.missing());
-        family.cell(NULL, &name, SOME, move |times| through_pipes(seats, times));
+        family.cell(NULL, &name, seats.times(SOME), move |times| through_pipes(seats, times));
     }
     family
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::unistd::ForkResult;
+use nix::unistd::{ForkResult, Pid};
 
 /// What an emulated `getppid` answers: no process has this number, for `pid_max` is lower.
 pub const TOKEN: i64 = 0x0ace_0f5e;
@@ -15,6 +15,17 @@ pub const TOKEN: i64 = 0x0ace_0f5e;
 pub fn fork() -> io::Result<ForkResult> {
     // SAFETY: as the caller promises; `sentry-bench mechanisms` has one thread.
     Ok(unsafe { nix::unistd::fork() }?)
+}
+
+/// Makes a process in namespaces that `flags` name, which ends at once.
+pub fn clone_that_ends(flags: libc::c_int) -> io::Result<Pid> {
+    // SAFETY: without a stack and without CLONE_VM the child goes on as after fork(2), and calls nothing but `_exit`.
+    let pid = Errno::result(unsafe { libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD, 0, 0, 0, 0) })?;
+    if pid == 0 {
+        // SAFETY: does not return.
+        unsafe { libc::_exit(0) };
+    }
+    Ok(Pid::from_raw(i32::try_from(pid).map_err(|_| Errno::ERANGE)?))
 }
 
 /// The kernel kills this process with its parent.

@@ -18,6 +18,8 @@ pub const GROUP: &str = "many threads";
 /// Threads of the guest, and of the server.
 const COUNTS: [usize; 3] = [1, 2, 4];
 const TIMES: u64 = 12_000;
+/// So many that a turn of another thread on the same CPU does not decide.
+const NATIVE_TIMES: u64 = 3_000_000;
 
 /// Has `threads` threads make `times` calls each; nanoseconds for one call, as its thread sees it.
 fn side_by_side(threads: usize, times: u64, answer: Option<i64>) -> io::Result<f64> {
@@ -77,7 +79,7 @@ pub fn family() -> Family {
             let question = format!("{guests} guest thread{}, {}", if guests == 1 { "" } else { "s" }, seats.words());
             let asks = format!("{NULL}: {guests} thread(s) of the guest at once, {}", seats.words());
             family.question(GROUP, &question, &asks);
-            family.native(&question, TIMES * 10, move |times| {
+            family.native(&question, NATIVE_TIMES, move |times| {
                 seats.guest()?;
                 side_by_side(guests, times, None)
             });

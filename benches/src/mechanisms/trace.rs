@@ -150,9 +150,10 @@ pub fn family() -> Family {
             let missing = no_tracer.clone().or(seats.missing());
             let name = format!("ptrace, {name}, {}", seats.words());
             family.subject(&name, &format!("a tracer answers; {how}; {}", seats.words()), missing);
-            family
-                .cell(NULL, &name, SOME, move |times| traced(way, seats, times, |times| time_null(times, Some(TOKEN))));
-            let times = if way == Way::Filter { MANY } else { SOME };
+            family.cell(NULL, &name, seats.times(SOME), move |times| {
+                traced(way, seats, times, |times| time_null(times, Some(TOKEN)))
+            });
+            let times = if way == Way::Filter { MANY } else { seats.times(SOME) };
             family.cell(PASS, &name, times, move |times| traced(way, seats, times, time_pass));
         }
     }
