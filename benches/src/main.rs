@@ -43,8 +43,9 @@ enum Verb {
     Readme {
         /// The file with the markers.
         file: PathBuf,
-        /// The results.
-        results: PathBuf,
+        /// The results, one file of each study.
+        #[arg(required = true)]
+        results: Vec<PathBuf>,
     },
 }
 
@@ -79,7 +80,7 @@ const QUICK: Duration = Duration::from_secs(110);
 fn main() -> anyhow::Result<ExitCode> {
     let done = match Cli::parse().verb {
         Verb::Table { results } => show(&Results::load(&results)?),
-        Verb::Readme { file, results } => rewrite(&file, &Results::load(&results)?),
+        Verb::Readme { file, results } => rewrite(&file, &results),
         Verb::Compare(compare) => return Ok(compare.run()),
         Verb::Report(report) => report.run(),
         Verb::Peers(peers) => measure(&peers),
@@ -102,9 +103,11 @@ fn show(results: &Results) -> anyhow::Result<()> {
     tables::promises(results).iter().try_for_each(|promise| print(&format!("- {promise}\n")))
 }
 
-fn rewrite(file: &Path, results: &Results) -> anyhow::Result<()> {
+fn rewrite(file: &Path, results: &[PathBuf]) -> anyhow::Result<()> {
+    let studies = results.iter().map(|path| Results::load(path)).collect::<anyhow::Result<Vec<_>>>()?;
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let new = tables::rewritten(&text, results).with_context(|| format!("cannot rewrite {}", file.display()))?;
+    let new = tables::rewritten(&text, &studies.iter().collect::<Vec<_>>())
+        .with_context(|| format!("cannot rewrite {}", file.display()))?;
     Ok(std::fs::write(file, new)?)
 }
 

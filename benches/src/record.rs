@@ -75,6 +75,13 @@ pub enum Role {
     Mechanism,
 }
 
+impl Role {
+    /// Whether it is native, the first time or again.
+    pub fn is_native(self) -> bool {
+        matches!(self, Self::Native | Self::Control)
+    }
+}
+
 /// Who is measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Subject {

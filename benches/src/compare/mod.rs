@@ -106,7 +106,7 @@ impl Comparison {
                 continue;
             }
             let allowance = threshold.max(restlessness(old, new, question));
-            for subject in new.subjects.iter().filter(|subject| !matches!(subject.role, Role::Native | Role::Control)) {
+            for subject in new.subjects.iter().filter(|subject| !subject.role.is_native()) {
                 lines.extend(line(old, new, question, subject, allowance));
             }
         }

@@ -39,7 +39,7 @@ pub fn chart(results: &Results, question: &Question, id: &str) -> Option<Markup>
             let failure = results.row(&question.name, &subject.name)?.failure.as_deref();
             let answer = match failure {
                 // Native that has no answer has no sandbox: that is no failure to show.
-                Some(_) if matches!(subject.role, Role::Native | Role::Control) => return None,
+                Some(_) if subject.role.is_native() => return None,
                 Some(why) => Err(why),
                 None => Ok(answer(&subject.name)?),
             };
