@@ -41,6 +41,9 @@ pub enum Record {
         rounds: usize,
         /// How long all of it took.
         seconds: f64,
+        /// Which share of the machine's processor time went to others meanwhile.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        foreign: Option<f64>,
     },
 }
 

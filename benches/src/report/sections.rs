@@ -54,6 +54,9 @@ pub fn warnings(studies: &[&Results]) -> Markup {
             }
             Some(_) => {}
         }
+        if let Some(company) = results.company() {
+            warnings.push(format!("{study}: {company}."));
+        }
         if results.run.quick {
             warnings.push(format!("{study}: this was the quick form."));
         }
