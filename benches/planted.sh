@@ -5,12 +5,13 @@ set -eu
 built=$1
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-user=
-[ "$(id -u)" = 0 ] && user="--user sentry-test"
+user= first=
+# Root may go before other work on the machine; the sandboxes themselves are an ordinary user's.
+[ "$(id -u)" = 0 ] && user="--user sentry-test" first="nice -n -10"
 
 measure() {
-    # shellcheck disable=SC2086 # no user is no word
-    "$built/sentry-bench" peers $user --sentry "$built/$1" --rounds "${ROUNDS:-20}" --json "$out/$2" \
+    # shellcheck disable=SC2086 # nothing is no word
+    $first "$built/sentry-bench" peers $user --sentry "$built/$1" --rounds "${ROUNDS:-20}" --json "$out/$2" \
         --question open --question stat --subject "native again" --subject "sentry --interpose full" >"$out/$2.log" 2>&1 ||
         { cat "$out/$2.log"; exit 1; }
 }

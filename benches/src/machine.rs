@@ -1,7 +1,11 @@
 //! Where and when: what has to be known about a machine before its numbers mean something.
 
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+use nix::unistd::{SysconfVar, sysconf};
 
 fn read(path: impl AsRef<Path>) -> Option<String> {
     std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
@@ -63,6 +67,58 @@ pub fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
+/// Watches who else uses the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch {
+    since: Instant,
+    /// Busy time of all processors, and ours, where the kernel told.
+    before: Option<(Duration, Duration)>,
+}
+
+impl Watch {
+    /// From now on.
+    pub fn begin() -> Self {
+        Self { since: Instant::now(), before: busy().zip(own()) }
+    }
+
+    /// Which share of all processors' time others used since then; what a hypervisor took away counts as well.
+    pub fn foreign(&self) -> Option<f64> {
+        let (busy_before, own_before) = self.before?;
+        let (busy, own) = (busy()?.checked_sub(busy_before)?, own()?.checked_sub(own_before)?);
+        let all = self.since.elapsed().as_secs_f64() * std::thread::available_parallelism().ok()?.get() as f64;
+        (all > 0.0).then(|| (busy.saturating_sub(own).as_secs_f64() / all).min(1.0))
+    }
+}
+
+/// The time that all processors together have been busy.
+fn busy() -> Option<Duration> {
+    let stat = read("/proc/stat")?;
+    let fields: Vec<u64> = stat
+        .lines()
+        .next()?
+        .strip_prefix("cpu ")?
+        .split_ascii_whitespace()
+        .map_while(|field| field.parse().ok())
+        .collect();
+    // user nice system idle iowait irq softirq steal; what follows is in user already.
+    let idle = fields.get(3..5)?.iter().sum::<u64>();
+    let ticks = fields.get(..8)?.iter().sum::<u64>() - idle;
+    let second = u64::try_from(sysconf(SysconfVar::CLK_TCK).ok()??).ok().filter(|second| *second > 0)?;
+    Some(Duration::from_millis(ticks * 1000 / second))
+}
+
+/// The time that we, and all who were waited for, have been on a processor.
+fn own() -> Option<Duration> {
+    let spent = |who| {
+        let usage = getrusage(who).ok()?;
+        let time = |value: TimeVal| {
+            Some(Duration::new(u64::try_from(value.tv_sec()).ok()?, 1000 * u32::try_from(value.tv_usec()).ok()?))
+        };
+        time(usage.user_time())?.checked_add(time(usage.system_time())?)
+    };
+    spent(UsageWho::RUSAGE_SELF)?.checked_add(spent(UsageWho::RUSAGE_CHILDREN)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +130,16 @@ mod tests {
         assert!(fact("kernel").is_some_and(|kernel| kernel.starts_with(|first: char| first.is_ascii_digit())));
         assert!(fact("cpus").unwrap().parse::<usize>().unwrap() > 0);
         assert!(fact("governor").is_some());
+    }
+
+    #[test]
+    fn the_kernel_tells_who_was_busy() {
+        let (busy_before, own_before) = (busy().unwrap(), own().unwrap());
+        let watch = Watch::begin();
+        while own().unwrap() < own_before + Duration::from_millis(300) {}
+        assert!(busy().unwrap() >= busy_before + Duration::from_millis(200));
+        // How much others do meanwhile is not known here; that it is a share is.
+        assert!((0.0..=1.0).contains(&watch.foreign().unwrap()));
     }
 
     #[test]

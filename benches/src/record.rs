@@ -41,6 +41,9 @@ pub enum Record {
         rounds: usize,
         /// How long all of it took.
         seconds: f64,
+        /// Which share of the machine's processor time went to others meanwhile.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        foreign: Option<f64>,
     },
 }
 
@@ -73,6 +76,13 @@ pub enum Role {
     Peer,
     /// A mechanism of the kernel.
     Mechanism,
+}
+
+impl Role {
+    /// Whether it is native, the first time or again.
+    pub fn is_native(self) -> bool {
+        matches!(self, Self::Native | Self::Control)
+    }
 }
 
 /// Who is measured.

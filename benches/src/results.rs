@@ -43,6 +43,8 @@ pub struct Results {
     pub rows: Vec<Row>,
     /// Counted rounds and seconds, if the run came to its end.
     pub end: Option<(usize, f64)>,
+    /// Which share of the machine's processor time went to others meanwhile, if that is known.
+    pub foreign: Option<f64>,
 }
 
 /// One subject's answers to one question.
@@ -64,6 +66,10 @@ impl Row {
         if self.failure.is_some() { Vec::new() } else { self.samples.iter().map(|(_, value)| *value).collect() }
     }
 }
+
+/// How much of the machine others may use during a run that counts. The control does not see them: native, alone in its
+/// loop, hardly waits for a processor, while two processes that answer each other wait twice a call.
+pub const COMPANY: f64 = 0.1;
 
 /// How far the control may be from native in a run that counts.
 pub const TOLERANCE: f64 = 0.1;
@@ -107,7 +113,10 @@ impl Results {
                 self.row_of(&question, &subject).samples.push((round, value));
             }
             Record::Failure { question, subject, why } => self.row_of(&question, &subject).failure = Some(why),
-            Record::End { rounds, seconds } => self.end = Some((rounds, seconds)),
+            Record::End { rounds, seconds, foreign } => {
+                self.end = Some((rounds, seconds));
+                self.foreign = foreign;
+            }
         }
     }
 
@@ -196,6 +205,15 @@ impl Results {
         self.questions.iter().filter_map(far).collect()
     }
 
+    /// That the machine was busy with something else during the run, in words.
+    pub fn company(&self) -> Option<String> {
+        let foreign = self.foreign.filter(|foreign| *foreign > COMPANY)?;
+        let share = foreign * 100.0;
+        Some(format!(
+            "others used {share:.0} % of the machine's processor time, and what takes two processes suffers most"
+        ))
+    }
+
     /// On what, when and how often it was measured.
     pub fn provenance(&self) -> String {
         let fact =
@@ -282,6 +300,17 @@ mod tests {
             assert!(lines(text).is_err(), "{text}");
         }
         assert!(lines(&(RUN.to_owned() + "{\"record\":\"sam")).is_err());
+    }
+
+    #[test]
+    fn company_is_told() {
+        let ended = |foreign: &str| {
+            let end = format!(r#"{{"record":"end","rounds":2,"seconds":1.5{foreign}}}"#);
+            lines(&(RUN.to_owned() + &end)).unwrap()
+        };
+        assert_eq!(ended("").company(), None);
+        assert_eq!(ended(r#","foreign":0.04"#).company(), None);
+        assert!(ended(r#","foreign":0.42"#).company().unwrap().starts_with("others used 42 %"));
     }
 
     #[test]

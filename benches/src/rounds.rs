@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::machine::Watch;
 use crate::record::Record;
 use crate::results::{Journal, Results};
 
@@ -38,6 +39,7 @@ pub fn run(
     ask: &mut dyn FnMut(usize, usize) -> anyhow::Result<Option<f64>>,
 ) -> anyhow::Result<()> {
     let start = Instant::now();
+    let watch = Watch::begin();
     let names = |items: &mut dyn Iterator<Item = &String>| items.cloned().collect::<Vec<_>>();
     let questions = names(&mut results.questions.iter().map(|question| &question.name));
     let subjects = names(&mut results.subjects.iter().map(|subject| &subject.name));
@@ -85,7 +87,7 @@ pub fn run(
         longest = longest.max(began.elapsed());
         counted = round;
     }
-    let end = Record::End { rounds: counted, seconds: start.elapsed().as_secs_f64() };
+    let end = Record::End { rounds: counted, seconds: start.elapsed().as_secs_f64(), foreign: watch.foreign() };
     journal.put(&end)?;
     results.add(end);
     Ok(())

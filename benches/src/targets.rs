@@ -28,6 +28,7 @@ impl Scale {
     /// A value as people read it.
     pub fn pretty(self, value: f64) -> String {
         match self {
+            Self::Times if value >= 99.5 => format!("{value:.0}x"),
             Self::Times if value >= 9.95 => format!("{value:.1}x"),
             Self::Times => format!("{value:.2}x"),
             Self::Amount(unit) => unit.pretty(value),

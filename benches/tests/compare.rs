@@ -60,7 +60,7 @@ fn records(seed: u64, rounds: usize, planted: Option<(&str, &str, f64)>) -> Vec<
             }
         }
     }
-    records.push(Record::End { rounds, seconds: 1.0 });
+    records.push(Record::End { rounds, seconds: 1.0, foreign: Some(0.02) });
     records
 }
 
@@ -164,6 +164,9 @@ fn another_machine_is_told_and_another_study_refused() {
     other.run.machine[0].1 = "another".to_owned();
     let comparison = Comparison::new(&run(1), &other, 0.05).unwrap();
     assert_eq!(comparison.warnings, ["another machine: cpu was made up, is another"]);
+    other.foreign = Some(0.4);
+    let comparison = Comparison::new(&run(1), &other, 0.05).unwrap();
+    assert!(comparison.warnings[1].starts_with("in the new run others used 40 %"), "{:?}", comparison.warnings);
     other.run.study = "mechanisms".to_owned();
     assert!(Comparison::new(&run(1), &other, 0.05).is_err());
 }

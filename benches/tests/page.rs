@@ -152,7 +152,7 @@ const MEASURE: &str = "<script>
 const root = document.documentElement;
 const boxes = [...document.querySelectorAll('svg.chart')].map(chart => chart.getBoundingClientRect());
 const wide = [...document.body.querySelectorAll(':not(.scroll *):not(svg *):not(.skip)')].filter(item => item.getBoundingClientRect().right > innerWidth + 0.5).map(item => item.outerHTML.slice(0, 90));
-parent.postMessage(JSON.stringify({ inner: innerWidth, scroll: root.scrollWidth, height: root.scrollHeight, wide, boxes: boxes.map(box => [box.x, box.y, box.width, box.height]) }), '*');
+parent.postMessage(JSON.stringify({ inner: innerWidth, scroll: root.scrollWidth, height: root.scrollHeight, wide, boxes: boxes.map(box => [box.x, box.y, box.width, box.height].map(Math.floor)) }), '*');
 console.error('this is the control');
 </script></body>";
 
@@ -236,11 +236,7 @@ fn a_browser_shows_it() {
 
     let found = measured(browser, directory.path(), 1280);
     let height = found["height"].as_u64().expect("a height").min(16_000);
-    let boxes: Vec<[usize; 4]> = serde_json::from_value::<Vec<[f64; 4]>>(found["boxes"].clone())
-        .expect("boxes")
-        .into_iter()
-        .map(|numbers| numbers.map(|number| number.max(0.0) as usize))
-        .collect();
+    let boxes: Vec<[usize; 4]> = serde_json::from_value(found["boxes"].clone()).expect("boxes");
     assert!(boxes.len() > 20, "{} charts", boxes.len());
     for (scheme, setting, light) in [("light", 1, true), ("dark", 0, false)] {
         let shot = directory.path().join(format!("{scheme}.png"));

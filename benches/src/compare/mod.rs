@@ -106,7 +106,7 @@ impl Comparison {
                 continue;
             }
             let allowance = threshold.max(restlessness(old, new, question));
-            for subject in new.subjects.iter().filter(|subject| !matches!(subject.role, Role::Native | Role::Control)) {
+            for subject in new.subjects.iter().filter(|subject| !subject.role.is_native()) {
                 lines.extend(line(old, new, question, subject, allowance));
             }
         }
@@ -224,6 +224,9 @@ fn warnings(old: &Results, new: &Results, lines: &[Line]) -> Vec<String> {
         for (question, ratio) in results.disturbed() {
             let (name, median, tolerance) = (&question.name, ratio.median, TOLERANCE * 100.0);
             warnings.push(format!("the {which} run was disturbed in {name}: native again is {median:.2}x native, more than {tolerance:.0} % off"));
+        }
+        if let Some(company) = results.company() {
+            warnings.push(format!("in the {which} run {company}: take it again on a quiet machine"));
         }
         if results.end.is_none() {
             warnings.push(format!("the {which} run was cut short"));

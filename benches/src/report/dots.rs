@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::axis::Axis;
-use super::words::{class, plain, short};
+use super::words::{class, fate_told, plain, short};
 use crate::record::{Question, Role, Subject};
 use crate::results::Results;
 use crate::statistics::Estimate;
@@ -39,7 +39,7 @@ pub fn chart(results: &Results, question: &Question, id: &str) -> Option<Markup>
             let failure = results.row(&question.name, &subject.name)?.failure.as_deref();
             let answer = match failure {
                 // Native that has no answer has no sandbox: that is no failure to show.
-                Some(_) if matches!(subject.role, Role::Native | Role::Control) => return None,
+                Some(_) if subject.role.is_native() => return None,
                 Some(why) => Err(why),
                 None => Ok(answer(&subject.name)?),
             };
@@ -66,7 +66,7 @@ fn draw(lines: &[Line], scale: Scale, question: &Question, id: &str) -> Markup {
     let by = if axis.is_logarithmic() { ", logarithmic axis" } else { "" };
     let says = |line: &Line| match line.answer {
         Ok(found) => format!("{} {}", line.subject.name, scale.pretty(found.median)),
-        Err(why) => format!("{} failed: {why}", line.subject.name),
+        Err(why) => format!("{} {}", line.subject.name, fate_told(why)),
     };
     let all: Vec<String> = lines.iter().map(says).collect();
     html! {
@@ -117,7 +117,7 @@ fn grid(axis: &Axis, scale: Scale, bottom: f64) -> Markup {
 }
 
 /// What a mark of an axis says.
-fn mark(scale: Scale, value: f64) -> String {
+pub fn mark(scale: Scale, value: f64) -> String {
     match scale {
         Scale::Times => format!("{}x", (value * 1000.0).round() / 1000.0),
         Scale::Amount(_) if value == 0.0 => "0".to_owned(),
@@ -133,7 +133,7 @@ fn row(line: &Line, axis: &Axis, scale: Scale, y: f64) -> Markup {
             title { (name) }
             text class="label" x=(px(LABELS)) y=(px(y + 3.8)) text-anchor="end" { (short(name, LETTERS)) }
             @match line.answer {
-                Err(why) => text class="failed" x=(px(LABELS + 10.0)) y=(px(y + 3.8)) { "failed: " (short(why, 27)) },
+                Err(why) => text class="failed" x=(px(LABELS + 10.0)) y=(px(y + 3.8)) { (short(&fate_told(why), 35)) },
                 Ok(Estimate { median, low, high }) => {
                     @if matches!(scale, Scale::Amount(_)) && !axis.is_logarithmic() {
                         rect class="bar" x=(px(axis.start())) y=(px(y - 5.0)) width=(px(axis.at(median) - axis.start())) height="10" {}

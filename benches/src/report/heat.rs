@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::words::{class, code, unbroken};
+use super::words::{class, code, fate, unbroken};
 use crate::record::{Question, Role, Subject};
 use crate::results::Results;
 use crate::statistics::Estimate;
@@ -12,9 +12,10 @@ use crate::targets::Scale;
 const STEPS: [(f64, &str); 7] =
     [(0.952, "h-less"), (1.05, "h0"), (1.25, "h1"), (2.0, "h2"), (5.0, "h3"), (15.0, "h4"), (f64::INFINITY, "h5")];
 
-/// The colour of a ratio. What cannot be told from 1 has none.
-pub fn colour(ratio: &Estimate) -> &'static str {
-    if (ratio.low..=ratio.high).contains(&1.0) {
+/// The colour of a ratio. What cannot be told from 1, or from what native differs from itself, has none.
+pub fn colour(ratio: &Estimate, control: Option<Estimate>) -> &'static str {
+    let noise = control.map_or((1.0, 1.0), |control| (control.low.min(1.0), control.high.max(1.0)));
+    if ratio.low <= noise.1 && ratio.high >= noise.0 {
         return "h0";
     }
     STEPS.iter().find(|(end, _)| ratio.median < *end).map_or("h0", |(_, colour)| colour)
@@ -45,6 +46,8 @@ pub fn table(results: &Results, questions: &[&Question], caption: &str) -> Optio
             && asked.iter().any(|question| results.row(&question.name, &subject.name).is_some())
     };
     let subjects: Vec<&Subject> = results.subjects.iter().filter(told).collect();
+    let disturbed = results.disturbed();
+    let disturbed: Vec<&str> = disturbed.iter().map(|(question, _)| question.name.as_str()).collect();
     if asked.is_empty() || subjects.is_empty() {
         return None;
     }
@@ -59,7 +62,10 @@ pub fn table(results: &Results, questions: &[&Question], caption: &str) -> Optio
                 } }
                 tbody {
                     @for question in asked { tr {
-                        th scope="row" { (code(&question.asks)) }
+                        th scope="row" {
+                            (code(&question.asks))
+                            @if disturbed.contains(&question.name.as_str()) { " " strong class="chip noise-chip" { "disturbed" } }
+                        }
                         td class="number" { @if let Some(found) = results.estimate(&question.name, native) { (question.unit.pretty(found.median)) } }
                         @for subject in &subjects { (cell(results, question, subject)) }
                     } }
@@ -69,16 +75,22 @@ pub fn table(results: &Results, questions: &[&Question], caption: &str) -> Optio
     })
 }
 
+/// What native is, measured again.
+fn control(results: &Results, question: &Question) -> Option<Estimate> {
+    let control = results.subjects.iter().find(|subject| subject.role == Role::Control)?;
+    results.ratio(&question.name, &control.name)
+}
+
 fn cell(results: &Results, question: &Question, subject: &Subject) -> Markup {
     if let Some(why) = results.excuse(&question.name, &subject.name) {
-        return html! { td class="number failed" title=(why) { "failed" } };
+        return html! { td class="number failed" title=(why) { (fate(why)) } };
     }
     match results.ratio(&question.name, &subject.name) {
         None => html! { td class="number" { "\u{2013}" } },
         Some(ratio) => {
             let pretty = |value| Scale::Times.pretty(value);
             let interval = format!("{} to {}", pretty(ratio.low), pretty(ratio.high));
-            html! { td class={ "number " (colour(&ratio)) } title=(interval) { (pretty(ratio.median)) } }
+            html! { td class={ "number " (colour(&ratio, control(results, question))) } title=(interval) { (pretty(ratio.median)) } }
         }
     }
 }
@@ -90,9 +102,13 @@ mod tests {
     #[test]
     fn noise_has_no_colour() {
         let estimate = |low, median, high| Estimate { median, low, high };
-        assert_eq!(colour(&estimate(0.9, 1.3, 1.9)), "h0");
-        assert_eq!(colour(&estimate(1.2, 1.3, 1.4)), "h2");
-        assert_eq!(colour(&estimate(0.8, 0.9, 0.95)), "h-less");
-        assert_eq!(colour(&estimate(40.0, 42.0, 44.0)), "h5");
+        let alone = |low, median, high| colour(&estimate(low, median, high), None);
+        assert_eq!(alone(0.9, 1.3, 1.9), "h0");
+        assert_eq!(alone(1.2, 1.3, 1.4), "h2");
+        assert_eq!(alone(0.8, 0.9, 0.95), "h-less");
+        assert_eq!(alone(40.0, 42.0, 44.0), "h5");
+        let control = Some(estimate(0.88, 0.92, 0.96));
+        assert_eq!(colour(&estimate(0.9, 0.93, 0.96), control), "h0");
+        assert_eq!(colour(&estimate(0.8, 0.83, 0.86), control), "h-less");
     }
 }

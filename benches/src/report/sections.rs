@@ -6,11 +6,11 @@ use super::Source;
 use super::axis::Axis;
 use super::base64::encode;
 use super::dots::px;
-use super::words::{code, heading};
+use super::words::{code, heading, plain, unbroken};
 use crate::published::Figure;
-use crate::record::Role;
+use crate::record::{Question, Role};
 use crate::results::{Results, TOLERANCE};
-use crate::statistics::FEW;
+use crate::statistics::{Estimate, FEW};
 use crate::targets::{Scale, Target, Verdict};
 
 fn fact<'a>(results: &'a Results, name: &str) -> Option<&'a str> {
@@ -54,14 +54,21 @@ pub fn warnings(studies: &[&Results]) -> Markup {
             }
             Some(_) => {}
         }
+        if let Some(company) = results.company() {
+            warnings.push(format!("{study}: {company}."));
+        }
         if results.run.quick {
             warnings.push(format!("{study}: this was the quick form."));
         }
-        for (question, ratio) in results.disturbed() {
-            let asks = super::words::plain(&question.asks);
+        let disturbed = results.disturbed();
+        if !disturbed.is_empty() {
+            let off =
+                |(question, ratio): &(&Question, Estimate)| format!("{} {:.2}x", plain(&question.asks), ratio.median);
+            let (count, all) = (disturbed.len(), results.questions.len());
+            let places: Vec<String> = disturbed.iter().map(off).collect();
             warnings.push(format!(
-                "{study}, {asks}: disturbed. Native measured again is {:.2}x native and should be 1.0x.",
-                ratio.median
+                "{study}: disturbed in {count} of {all} questions, where native measured again should be 1x: {}.",
+                places.join("; ")
             ));
         }
     }
@@ -153,9 +160,10 @@ pub fn published(figures: &[Figure], studies: &[&Results]) -> Markup {
     let beside = |figure: &Figure| {
         let (question, subject) = (figure.beside.as_ref()?.question.as_str(), figure.beside.as_ref()?.subject.as_str());
         studies.iter().find_map(|results| {
-            let ratio = results.ratio(question, subject)?;
-            let asks = &results.question(question)?.asks;
-            Some((asks.clone(), subject.to_owned(), ratio))
+            let asked = results.question(question)?;
+            let times = results.ratio(question, subject).map(|ratio| Scale::Times.pretty(ratio.median));
+            let amount = || Some(asked.unit.pretty(results.estimate(question, subject)?.median));
+            Some((times.or_else(amount)?, asked.asks.clone(), subject.to_owned()))
         })
     };
     html! {
@@ -176,8 +184,8 @@ pub fn published(figures: &[Figure], studies: &[&Results]) -> Markup {
                                 @if !figure.read.is_empty() { small { (figure.read) } }
                             }
                             td {
-                                @if let Some((asks, subject, ratio)) = beside(figure) {
-                                    (Scale::Times.pretty(ratio.median)) small { (code(&asks)) ", " (subject) }
+                                @if let Some((found, asks, subject)) = beside(figure) {
+                                    (found) small { (code(&asks)) ", " (unbroken(&subject)) }
                                 } @else { "\u{2013}" }
                             }
                         } }
@@ -255,7 +263,7 @@ pub fn method(studies: &[&Results]) -> Markup {
                 li { b { "Interleaved." } " In each round every subject answers every question once, and each round begins with another subject, so that what disturbs the machine disturbs all alike. A first round warms up and does not count." }
                 li { b { "Pair by pair." } " A ratio compares a subject with native in the same round; the number shown is the median of those ratios, not the ratio of medians." }
                 li { b { "Intervals." } " The samples are drawn again with replacement 2,000 times; the middle 95 % of the medians are the interval. Nothing assumes a bell curve, and the draws have a fixed seed: the same file gives the same page. Fewer than " (FEW) " rounds make no such interval; then it is the range of all samples, and the page says so." }
-                li { b { "Control." } " Native runs a second time under another name. Where that is more than " (TOLERANCE * 100.0) " % off native the question is marked as disturbed. The grey band in the charts is the control's interval." }
+                li { b { "Control." } " Native runs a second time under another name. Where that is more than " (TOLERANCE * 100.0) "\u{a0}% off native the question is marked as disturbed. The grey band in the charts is the control's interval." }
                 li { b { "Proof." } " A subject has to prove that its guest ran. Who fails, crashes or takes too long in a question has no number there." }
                 li { b { "Axes." } " Linear where values lie together, logarithmic where they do not; ratios always show 1, and never less than a tenth to either side of it. Less is better everywhere." }
             }

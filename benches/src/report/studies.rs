@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::words::{anchor, class, code, heading};
+use super::words::{anchor, class, code, fate_told, heading};
 use super::{dots, heat, series};
 use crate::record::{Question, Role};
 use crate::results::Results;
@@ -124,7 +124,7 @@ fn numbers(results: &Results, questions: &[&Question], caption: &str) -> Markup 
                                 tr {
                                     th scope="row" { (code(&question.asks)) }
                                     td { (subject.name) }
-                                    @if let Some(why) = &row.failure { td class="failed" colspan="6" { "failed: " (why) } }
+                                    @if let Some(why) = &row.failure { td class="failed" colspan="6" { (fate_told(why)) } }
                                     @else { (estimates(results, question, &subject.name)) }
                                 }
                             }
@@ -178,7 +178,7 @@ fn features(results: &Results) -> Markup {
                                 @for times in price.times {
                                     @match times {
                                         None => td class="number" { "\u{2013}" },
-                                        Some(found) => td class={ "number " (heat::colour(&found)) } {
+                                        Some(found) => td class={ "number " (heat::colour(&found, None)) } {
                                             (Scale::Times.pretty(found.median))
                                             small { (Scale::Times.pretty(found.low)) " to " (Scale::Times.pretty(found.high)) }
                                         },

@@ -45,6 +45,16 @@ pub fn short(text: &str, letters: usize) -> String {
     format!("{}\u{2026}", kept.trim_end())
 }
 
+/// What became of somebody without an answer, in a word or two: a run may leave out what would take it too long.
+pub fn fate(why: &str) -> &'static str {
+    if why.starts_with("left out") { "left out" } else { "failed" }
+}
+
+/// The same with the reason.
+pub fn fate_told(why: &str) -> String {
+    if fate(why) == "failed" { format!("failed: {why}") } else { why.to_owned() }
+}
+
 /// A name as an anchor: letters, digits and hyphens.
 pub fn anchor(text: &str) -> String {
     let letters =
@@ -72,6 +82,12 @@ mod tests {
     fn long_names_are_cut_between_letters() {
         assert_eq!(short("\u{e4}\u{f6}\u{fc}", 3), "\u{e4}\u{f6}\u{fc}");
         assert_eq!(short("\u{e4}\u{f6}\u{fc}x", 3), "\u{e4}\u{f6}\u{2026}");
+    }
+
+    #[test]
+    fn who_was_left_out_did_not_fail() {
+        assert_eq!(fate_told("left out: too long"), "left out: too long");
+        assert_eq!(fate_told("it broke"), "failed: it broke");
     }
 
     #[test]
