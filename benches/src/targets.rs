@@ -4,6 +4,7 @@
 //! met when the whole interval keeps the goal, missed when none of it does, and within noise otherwise. What a run did not
 //! ask stands there as not measured, with the reason if there is one.
 
+use crate::mechanisms::calls;
 use crate::record::{Question, Role, Unit};
 use crate::results::Results;
 use crate::statistics::{Estimate, FEW};
@@ -158,14 +159,8 @@ fn floor(peers: &Results, question: &str) -> Option<f64> {
 
 /// A notification against the cheapest way to hand a word to another process and back.
 fn round_trip(mechanisms: &Results) -> Target {
-    let named = |words: &[&str]| {
-        let fits = |name: &str| words.iter().all(|word| name.to_lowercase().contains(word));
-        mechanisms.subjects.iter().find(|subject| fits(&subject.name)).map_or("", |subject| &subject.name)
-    };
-    let question = mechanisms.questions.first().map_or("", |question| &question.name);
-    let (notify, futex) = (named(&["notify", "reply"]), named(&["futex"]));
-    Ask::of(mechanisms, question, notify)
-        .against(futex)
+    Ask::of(mechanisms, calls::NULL, "notify, reply, sync, one CPU")
+        .against("futex ping-pong, one CPU")
         .at_most(1.1, "notification and answer, times a futex ping-pong")
 }
 
