@@ -22,7 +22,7 @@ macro_rules! needs_python {
 
 fn below_a_listener(options: &[&str]) -> Command {
     let mut command = as_user(&site().listened);
-    command.arg(&site().sentry_itself).args(["run", "--quiet"]).args(options).current_dir("/");
+    command.arg("--").arg(&site().sentry_itself).args(["run", "--quiet"]).args(options).current_dir("/");
     command
 }
 
@@ -35,8 +35,23 @@ fn where_a_listener_is_taken_it_is_the_remedy() {
     let run = outcome(below_a_listener(&guest)).exits(3);
     assert!(run.out.starts_with("sandbox\n"), "{run:?}");
     let mut doctor = as_user(&site().listened);
-    doctor.arg(&site().sentry_itself).arg("doctor");
+    doctor.arg("--").arg(&site().sentry_itself).arg("doctor");
     assert!(outcome(doctor).out.contains("sentry run --platform ptrace"));
+}
+
+/// `USER_NOTIF` outranks `TRACE`: the sandbox around could let a call run that a rule refuses.
+#[test]
+fn a_sandbox_around_that_answers_before_the_tracer_is_an_error() {
+    let below = |asks: &str, options: &[&str]| {
+        let mut command = as_user(&site().listened);
+        command.args(["--asks", asks, "--"]).arg(&site().sentry_itself).args(["run", "-q", "--platform", "ptrace"]);
+        command.args(options).args(["--", "true"]).current_dir("/");
+        outcome(command)
+    };
+    // mkdirat, which nothing of the sandbox's start needs
+    below("258", &["--hide", "**/.env"]).exits(125).says("mkdirat").says("outside of it");
+    below("258", &[]).exits(0);
+    below("110", &["--hide", "**/.env"]).exits(0);
 }
 
 #[test]

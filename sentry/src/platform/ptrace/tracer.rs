@@ -225,7 +225,10 @@ impl Tracer {
         let registers = sys::registers(tid)?;
         let (number, arguments) = (registers.number(), registers.arguments());
         let index = usize::try_from(number).unwrap_or(usize::MAX);
+        // Until the first program begins, the guest's process is ours.
+        let is_tried = self.init.is_some() && arguments == shim::sys::TRIAL;
         let response = match self.shared.dispatch.verdict(index, &arguments) {
+            Verdict::Notify if is_tried => shim::exec::IN_GOOD_HANDS,
             Verdict::Notify => {
                 self.last_id += 1;
                 let notification = Notification {
