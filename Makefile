@@ -6,7 +6,7 @@ TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 BINARY := target/$(TARGET)/release/sentry
 TEST_TOOLS := gcc make git python3 gdb strace redis-server redis-tools nodejs tmux procps util-linux uidmap bubblewrap iproute2 rsync sqlite3 attr acl golang-go default-jdk-headless
 
-.PHONY: run build install test test-deps bench docs deps lint hold-cpython hold-debian
+.PHONY: run build install test test-ptrace test-deps bench docs deps lint hold-cpython hold-debian
 
 run: build
 	$(BINARY) run -- sh -c 'echo "I am $$(id -un) on $$(hostname), and this is all I see:"; ls /'
@@ -37,6 +37,11 @@ test-deps: deps
 test: test-deps
 	cargo build --workspace --all-targets
 	cargo test --workspace
+
+# All of them once more, with a tracer in the place of the listener (docs/platforms.md).
+test-ptrace: test-deps
+	cargo build --workspace --all-targets
+	SENTRY_TEST_PLATFORM=ptrace cargo test --package sentry-tests
 
 # CPython's own tests about files and processes: what fails in a sandbox that does not fail natively. Takes minutes.
 hold-cpython: build

@@ -111,13 +111,18 @@ impl Tracer {
     }
 
     /// The next stop, while it is waited for what becomes of `tid`: what others do is put off, but for their ends, after which
-    /// their ids may be given to others.
+    /// their ids may be given to others, or another thread of their process has them.
     pub(super) fn next_of(&mut self, tid: i32) -> Result<Stop, Errno> {
         loop {
             match sys::next_stop(true) {
                 Ok(Some((of, stop))) if of == tid => return Ok(stop),
                 Ok(Some((of, Stop::Ended))) => self.ended(of),
-                Ok(Some(other)) => self.seen.push_back(other),
+                Ok(Some((of, stop))) => {
+                    if stop == Stop::Exec {
+                        self.ended(of);
+                    }
+                    self.seen.push_back((of, stop));
+                }
                 Ok(None) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno),
             }
