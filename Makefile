@@ -12,7 +12,7 @@ BENCH_TOOLS := bubblewrap firejail proot strace podman crun uidmap runsc gcc git
 # As root, the sandboxes are started by an ordinary user all the same.
 BENCH_USER := $(shell [ "$$(id -u)" != 0 ] || echo --user sentry-test)
 
-.PHONY: run build install test test-deps bench bench-build bench-quick bench-deps docs deps lint hold-cpython hold-debian hold-bench
+.PHONY: run build install test test-deps bench bench-build bench-quick bench-deps docs deps lint hold-cpython hold-debian hold-bench test-ptrace
 
 run: build
 	$(BINARY) run -- sh -c 'echo "I am $$(id -un) on $$(hostname), and this is all I see:"; ls /'
@@ -47,6 +47,11 @@ test: test-deps
 	cargo build --workspace --all-targets
 	cargo test --workspace
 
+# All of them once more, with a tracer in the place of the listener (docs/platforms.md).
+test-ptrace: test-deps
+	cargo build --workspace --all-targets
+	SENTRY_TEST_PLATFORM=ptrace cargo test --package sentry-tests
+
 # CPython's own tests about files and processes: what fails in a sandbox that does not fail natively. Takes minutes.
 hold-cpython: build
 	@dpkg -s libpython3.11-testsuite >/dev/null 2>&1 || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends libpython3.11-testsuite; }
@@ -72,16 +77,19 @@ bench-build: build
 	cargo build --release --package sentry-benches
 	@if [ "$$(id -u)" = 0 ]; then id sentry-test >/dev/null 2>&1 || useradd -m sentry-test; fi
 
-# Two minutes, with the sandboxes that are here.
+# Two minutes each: the mechanisms of the kernel, and the sandboxes that are here; and a page about both.
 bench-quick: bench-build
-	$(BINARY) bench peers --quick $(BENCH_USER) --json target/bench/peers-quick.jsonl
+	$(BINARY) bench mechanisms --quick --json target/bench/mechanisms.jsonl
+	$(BINARY) bench peers --quick $(BENCH_USER) --json target/bench/peers.jsonl
+	$(BINARY) bench report target/bench/mechanisms.jsonl target/bench/peers.jsonl --html target/bench/report.html
 
-# Up to half an hour; the tables of the documents are made anew from it. On a quiet machine.
+# Up to forty minutes; the tables of the documents are made anew from it. On a quiet machine.
+RESULTS := benches/results/mechanisms.jsonl benches/results/peers.jsonl
 bench: bench-build
+	$(BINARY) bench mechanisms --json benches/results/mechanisms.jsonl
 	$(BINARY) bench peers $(BENCH_USER) --json benches/results/peers.jsonl
-	$(BINARY) bench readme README.md benches/results/peers.jsonl
-	$(BINARY) bench readme docs/performance.md benches/results/peers.jsonl
-	$(BINARY) bench readme docs/benchmarks.md benches/results/peers.jsonl
+	$(BINARY) bench report $(RESULTS) --html benches/results/report.html
+	for page in README.md docs/performance.md docs/benchmarks.md docs/mechanisms.md; do $(BINARY) bench readme $$page $(RESULTS) || exit 1; done
 
 # Other sandboxes and programs, as far as Debian has them. Nothing fails without them.
 bench-deps: deps

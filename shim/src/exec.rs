@@ -111,10 +111,16 @@ fn prepare(plan: &Plan, seat: &Seat) -> Result<(), Failure> {
                 failure.remedy("a program outside traces it already, or kernel.yama.ptrace_scope is 3; run without that, or without --clock")
             })?;
         }
+        // `PR_GET_SECCOMP` says so if there is a filter; kept from asking, we are in something.
+        let within = plan.traced && sys::prctl(libc::PR_GET_SECCOMP, 0, 0) != Ok(0);
         if plan.traced {
             be_traced(supervisor)?;
         }
-        filter::load(plan)?
+        let listener = filter::load(plan)?;
+        if within {
+            try_out(plan)?;
+        }
+        listener
     };
     if let Some(listener) = listener {
         pass_on(listener, supervisor.as_fd(), b"L").step(|| "hand the listener to the supervisor")?;
@@ -147,6 +153,23 @@ fn be_traced(supervisor: BorrowedFd) -> Result<(), Failure> {
     }
 }
 
+/// A listener of a sandbox around this one would be asked before the tracer (`USER_NOTIF` outranks `TRACE`), and could let a call
+/// run that our rules refuse. So each call that takes a path and is for the supervisor is made once; it answers
+/// [`IN_GOOD_HANDS`].
+fn try_out(plan: &Plan) -> Result<(), Failure> {
+    for (name, number) in &plan.trials {
+        if sys::attempt(*number) != IN_GOOD_HANDS {
+            return Err(Failure::check_text(format!(
+                "the sandbox around this one answers {name} itself, before any rule of this one"
+            ))
+            .remedy("leave out the rules that need the sentry, or start sentry outside of it"));
+        }
+    }
+    Ok(())
+}
+
+/// What a call that is only tried fails with.
+pub const IN_GOOD_HANDS: Errno = Errno::EXFULL;
 /// What the guest's process says when it wants to be traced.
 pub const TRACE_ME: &[u8; 1] = b"T";
 /// What init says when it can no longer be looked into.

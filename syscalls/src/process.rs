@@ -247,6 +247,22 @@ mod tests {
     }
 
     #[test]
+    fn a_traced_child_cannot_ask_not_to_be() {
+        let row = find("clone").expect("there is a row");
+        let route = row.route_with(crate::table::Surface::Default, &[crate::table::Feature::Traced]);
+        let asked = |flags: u64| route.verdict(row.parameters, &[flags, 0, 0, 0, 0, 0]) == Verdict::Notify;
+        assert!(!asked(0x003D_0F00) && !asked(0x0120_0011), "threads and children cost nothing more");
+        assert!(asked(UNTRACED | 17) && asked(UNTRACED | 0x003D_0F00));
+        assert_eq!(clone_traced([UNTRACED | 17, 1, 2, 3, 4, 5]).ok(), Some([17, 1, 2, 3, 4, 5]));
+        // New namespaces are refused all the same.
+        let flags = UNTRACED | libc::CLONE_NEWUSER as u64;
+        let refuse = clone_traced([flags, 0, 0, 0, 0, 0]).expect_err("somebody answers");
+        let guest = FakeGuest::default();
+        assert_eq!(refuse(&guest, [flags, 0, 0, 0, 0, 0]).expect_err("refused"), Errno::EPERM);
+        assert_eq!(guest.denials().len(), 1);
+    }
+
+    #[test]
     fn threads_and_children_are_made_as_ever() {
         assert_eq!(verdict("clone", 0x003D_0F00), Verdict::Allow, "pthread_create");
         assert_eq!(verdict("clone", 0x0120_0011), Verdict::Allow, "fork");

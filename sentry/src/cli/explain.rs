@@ -82,7 +82,7 @@ fn about_rules(
     }
     if policy.platform == Mechanism::Ptrace {
         let remark = "no gdb or strace inside, see docs/platforms.md";
-        let cost = "an open costs four times as much, a fork some microseconds";
+        let cost = "some stops for each descriptor, fork and exec";
         rows.push(["--platform ptrace", "a tracer in the listener's place", cost, remark]);
     }
     if policy.audit.is_some() {

@@ -36,7 +36,7 @@ use shim::plan::{Identity, Mounting, Plan};
 use syscalls::abi::Arch;
 use syscalls::dispatch::Dispatch;
 use syscalls::filter::{compile, compile_list, compile_traced};
-use syscalls::table::{Feature, Routes, Surface, Verdict};
+use syscalls::table::{self, Feature, Routes, Surface, Verdict};
 
 use crate::changes::Review;
 use crate::changes::diff::detail;
@@ -175,6 +175,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
             hostname: policy.hostname.clone(),
             filter: filter(policy, &features, &routes),
             traced: P::TRACES,
+            trials: if P::TRACES { trials(&routes) } else { Vec::new() },
             profiles: policy.seccomp.iter().map(|path| profile::load(path)).collect::<Result<_, _>>()?,
             supervisor_filter: supervisor_filter(&features, !live.is_empty()),
             mounting: policy.allow.contains(&Ability::Mount).then(|| mounting(memory)),
@@ -368,6 +369,14 @@ fn filter(policy: &Policy, features: &[Feature], routes: &Routes) -> Vec<syscall
         _ if features.contains(&Feature::Traced) => compile_traced(routes, crate::platform::ptrace::INJECTED),
         _ => compile(routes),
     }
+}
+
+/// Calls that take a path and are the sentry's to answer.
+fn trials(routes: &Routes) -> Vec<(&'static str, i64)> {
+    let rows = table::all().iter().filter(|row| row.parameters.iter().any(|parameter| parameter.kind == "PathPtr"));
+    let numbers = rows.filter_map(|row| Some((row.name, row.number(Arch::native())?)));
+    let asked = numbers.filter(|(_, number)| routes.verdict(*number, &shim::sys::TRIAL) == Verdict::Notify);
+    asked.filter_map(|(name, number)| Some((name, i64::try_from(number).ok()?))).collect()
 }
 
 fn supervisor_filter(features: &[Feature], live: bool) -> Vec<syscalls::filter::Instruction> {

@@ -122,6 +122,7 @@ crate::syscalls! {
     personality(persona: Uint) Process Default Filter(PERSONALITY);
     /// Confines the caller further by a filter of its own.
     /// A filter with a listener fails with `EBUSY`: the sentry has the only one.
+    /// Limit: with `--platform ptrace` a filter that kills for `socketpair`, `recvmsg` or `close` also kills for a call that the sentry answers with a descriptor, for these stand in its place; one that refuses them makes that call fail.
     seccomp(operation: Uint, flags: Flags, arguments: UserPtr) Identity Default Allow { Traced => Filter(NO_LISTENER) };
     /// Makes a set of Landlock rules.
     landlock_create_ruleset(attributes: UserPtr, size: Size, flags: Flags) Identity Default Allow;

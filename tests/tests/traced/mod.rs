@@ -22,7 +22,7 @@ macro_rules! needs_python {
 
 fn below_a_listener(options: &[&str]) -> Command {
     let mut command = as_user(&site().listened);
-    command.arg(&site().sentry_itself).args(["run", "--quiet"]).args(options).current_dir("/");
+    command.arg("--").arg(&site().sentry_itself).args(["run", "--quiet"]).args(options).current_dir("/");
     command
 }
 
@@ -35,8 +35,23 @@ fn where_a_listener_is_taken_it_is_the_remedy() {
     let run = outcome(below_a_listener(&guest)).exits(3);
     assert!(run.out.starts_with("sandbox\n"), "{run:?}");
     let mut doctor = as_user(&site().listened);
-    doctor.arg(&site().sentry_itself).arg("doctor");
+    doctor.arg("--").arg(&site().sentry_itself).arg("doctor");
     assert!(outcome(doctor).out.contains("sentry run --platform ptrace"));
+}
+
+/// `USER_NOTIF` outranks `TRACE`: the sandbox around could let a call run that a rule refuses.
+#[test]
+fn a_sandbox_around_that_answers_before_the_tracer_is_an_error() {
+    let below = |asks: &str, options: &[&str]| {
+        let mut command = as_user(&site().listened);
+        command.args(["--asks", asks, "--"]).arg(&site().sentry_itself).args(["run", "-q", "--platform", "ptrace"]);
+        command.args(options).args(["--", "true"]).current_dir("/");
+        outcome(command)
+    };
+    // mkdirat, which nothing of the sandbox's start needs
+    below("258", &["--hide", "**/.env"]).exits(125).says("mkdirat").says("outside of it");
+    below("258", &[]).exits(0);
+    below("110", &["--hide", "**/.env"]).exits(0);
 }
 
 #[test]
@@ -163,14 +178,13 @@ def tick(*_):
 signal.signal(signal.SIGALRM, tick)
 signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
 opened = wrong = 0
-end = time.monotonic() + 2
-while time.monotonic() < end:
+while opened < 1000 or count < 200:
     fd = os.open("/etc/hostname", os.O_RDONLY)
     wrong += fd != 3 or os.read(fd, 100) != b"sandbox\n"
     os.close(fd)
     opened += 1
 signal.setitimer(signal.ITIMER_REAL, 0)
-print(wrong, opened > 1000, count > 500)
+print(wrong)
 # Every queued signal counts.
 reader, writer = os.pipe()
 os.set_blocking(writer, False)
@@ -185,7 +199,7 @@ if child == 0:
 while os.waitpid(child, os.WNOHANG) == (0, 0): os.close(os.open("/etc/hostname", os.O_RDONLY))
 print(os.read(reader, 1000).count(signal.SIGRTMIN))
 "#;
-    assert_eq!(python(EVERY_PATH, script).exits(0).out, "0 True True\n300\n");
+    assert_eq!(python(EVERY_PATH, script).exits(0).out, "0\n300\n");
 }
 
 /// A process that is stopped stays so, wherever it was, and goes on when it is told.
@@ -198,7 +212,7 @@ child = os.fork()
 if child == 0:
     while True: os.close(os.open("/etc/hostname", os.O_RDONLY)); os.stat("/etc")
 def used(): return open(f"/proc/{child}/stat").read().split()[13:15]
-for _ in range(300):
+for _ in range(100):
     os.kill(child, signal.SIGSTOP)
     assert os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1])
     os.kill(child, signal.SIGCONT)
@@ -241,7 +255,7 @@ def spin():
 def threads():
     for _ in range(4): threading.Thread(target=spin, daemon=True).start()
 killed = ran = 0
-for _ in range(60):
+for _ in range(30):
     child = os.fork()
     if child == 0:
         threads()
@@ -249,7 +263,7 @@ for _ in range(60):
     time.sleep(random.random() * 0.03)
     os.kill(child, signal.SIGKILL)
     killed += os.WTERMSIG(os.waitpid(child, 0)[1]) == 9
-for turn in range(30):
+for turn in range(20):
     child = os.fork()
     if child == 0:
         threads()
@@ -259,7 +273,7 @@ for turn in range(30):
         time.sleep(20)
     ran += os.waitpid(child, 0)[1] == 0
 os.mkfifo("/tmp/fifo")
-for _ in range(100):
+for _ in range(60):
     child = os.fork()
     if child == 0: os.open("/tmp/fifo", os.O_RDONLY)
     time.sleep(0.002)
@@ -267,7 +281,7 @@ for _ in range(100):
     killed += os.WTERMSIG(os.waitpid(child, 0)[1]) == 9
 print(killed, ran, os.stat("/etc/hostname").st_size)
 "#;
-    assert_eq!(python(EVERY_PATH, script).exits(0).out, "160 30 8\n");
+    assert_eq!(python(EVERY_PATH, script).exits(0).out, "90 20 8\n");
 }
 
 /// Whatever is born is traced before its first call, also if it asks not to be.

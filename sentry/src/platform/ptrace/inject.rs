@@ -121,7 +121,7 @@ impl Hand<'_> {
         self.read(pair, &mut numbers)?;
         let [first, second] = [[0, 1, 2, 3], [4, 5, 6, 7]].map(|at| i32::from_ne_bytes(at.map(|at| numbers[at])));
 
-        let sent = self.send(first, file).and_then(|()| Ok(self.write(place, &message(place))?));
+        let sent = self.send(first, file).and_then(|()| self.write(place, &message(place)));
         self.make(libc::SYS_close, [word(first), 0, 0, 0, 0, 0])?;
         let received = sent.map_err(Trouble::Errno).and_then(|()| self.receive(place, second, cloexec));
         if let Err(Trouble::Stop(_)) = received {

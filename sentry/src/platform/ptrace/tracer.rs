@@ -111,13 +111,18 @@ impl Tracer {
     }
 
     /// The next stop, while it is waited for what becomes of `tid`: what others do is put off, but for their ends, after which
-    /// their ids may be given to others.
+    /// their ids may be given to others, or another thread of their process has them.
     pub(super) fn next_of(&mut self, tid: i32) -> Result<Stop, Errno> {
         loop {
             match sys::next_stop(true) {
                 Ok(Some((of, stop))) if of == tid => return Ok(stop),
                 Ok(Some((of, Stop::Ended))) => self.ended(of),
-                Ok(Some(other)) => self.seen.push_back(other),
+                Ok(Some((of, stop))) => {
+                    if stop == Stop::Exec {
+                        self.ended(of);
+                    }
+                    self.seen.push_back((of, stop));
+                }
                 Ok(None) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno),
             }
@@ -225,7 +230,10 @@ impl Tracer {
         let registers = sys::registers(tid)?;
         let (number, arguments) = (registers.number(), registers.arguments());
         let index = usize::try_from(number).unwrap_or(usize::MAX);
+        // Until the first program begins, the guest's process is ours.
+        let is_tried = self.init.is_some() && arguments == shim::sys::TRIAL;
         let response = match self.shared.dispatch.verdict(index, &arguments) {
+            Verdict::Notify if is_tried => shim::exec::IN_GOOD_HANDS,
             Verdict::Notify => {
                 self.last_id += 1;
                 let notification = Notification {
