@@ -9,13 +9,23 @@
 //! counted, and what cannot be measured is an error and not a zero.
 #![allow(clippy::cast_precision_loss)] // nanoseconds and bytes, far below 2^53
 
+pub mod compare;
 pub mod limited;
+pub mod machine;
+pub mod mechanisms;
+pub mod patience;
 pub mod place;
 pub mod proof;
+pub mod published;
 pub mod questions;
+pub mod record;
+pub mod report;
 pub mod results;
+pub mod rounds;
+pub mod sitting;
 pub mod statistics;
 pub mod stopwatch;
 pub mod subjects;
 pub mod sys;
 pub mod tables;
+pub mod targets;

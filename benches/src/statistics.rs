@@ -3,11 +3,19 @@
 //! Timings are skewed and have outliers, so nothing here assumes a bell curve: the middle is the median, and its
 //! interval comes from the bootstrap (draw as many samples again with replacement, take the median, repeat; the middle
 //! 95 % of those medians is the interval). The draws come from a fixed seed: the same samples give the same interval.
+//!
+//! Fewer than [`FEW`] samples cannot make such an interval: all of five lie on one side of the true median one time in
+//! sixteen. Theirs is their range, and whoever shows it says so.
 
 use serde::{Deserialize, Serialize};
 
 /// How often the samples are drawn again.
 const DRAWS: usize = 2000;
+/// Where the draws begin.
+const SEED: u64 = 0x5e47_5e47_5e47_5e47;
+
+/// With fewer samples the interval is their range, from the smallest to the largest.
+pub const FEW: usize = 6;
 
 /// A middle with its 95 % bootstrap interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,22 +49,51 @@ pub fn minimum(samples: &[f64]) -> Option<f64> {
     samples.iter().copied().min_by(f64::total_cmp)
 }
 
+/// The largest sample.
+pub fn maximum(samples: &[f64]) -> Option<f64> {
+    samples.iter().copied().max_by(f64::total_cmp)
+}
+
 /// The median and its interval; none without samples.
 pub fn estimate(samples: &[f64]) -> Option<Estimate> {
     let centre = median(samples)?;
-    let mut draws = Draws(0x5e47_5e47_5e47_5e47);
-    let mut again = vec![0.0; samples.len()];
-    let mut medians = Vec::with_capacity(DRAWS);
-    for _ in 0..DRAWS {
-        for slot in &mut again {
-            *slot = samples[draws.below(samples.len())];
-        }
-        again.sort_unstable_by(f64::total_cmp);
-        medians.extend(middle(&again));
+    if samples.len() < FEW {
+        return Some(Estimate { median: centre, low: minimum(samples)?, high: maximum(samples)? });
     }
-    medians.sort_unstable_by(f64::total_cmp);
-    let tail = DRAWS * 25 / 1000;
-    Some(Estimate { median: centre, low: medians[tail], high: medians[DRAWS - 1 - tail] })
+    let mut draws = Draws(SEED);
+    Some(interval(centre, || again(samples, &mut draws)))
+}
+
+/// How many times the median of `old` the median of `new` is. The samples of both are drawn again, each on its own.
+///
+/// None without samples, or when there is nothing to divide by.
+pub fn change(old: &[f64], new: &[f64]) -> Option<Estimate> {
+    let centre = median(new)? / median(old)?;
+    if old.iter().chain(new).any(|&sample| sample <= 0.0) {
+        return None;
+    }
+    if old.len().min(new.len()) < FEW {
+        let (low, high) = (minimum(new)? / maximum(old)?, maximum(new)? / minimum(old)?);
+        return Some(Estimate { median: centre, low, high });
+    }
+    let mut draws = Draws(SEED);
+    Some(interval(centre, || Some(again(new, &mut draws)? / again(old, &mut draws)?)))
+}
+
+/// The median of as many samples drawn again.
+fn again(samples: &[f64], draws: &mut Draws) -> Option<f64> {
+    let mut drawn: Vec<f64> = samples.iter().map(|_| samples[draws.below(samples.len())]).collect();
+    drawn.sort_unstable_by(f64::total_cmp);
+    middle(&drawn)
+}
+
+/// The middle 95 % of what `draw` says, around `centre`.
+fn interval(centre: f64, mut draw: impl FnMut() -> Option<f64>) -> Estimate {
+    let mut drawn: Vec<f64> = (0..DRAWS).filter_map(|_| draw()).collect();
+    drawn.sort_unstable_by(f64::total_cmp);
+    let tail = drawn.len() * 25 / 1000;
+    let at = |place: usize| drawn.get(place).copied().unwrap_or(centre);
+    Estimate { median: centre, low: at(tail), high: at(drawn.len().saturating_sub(1 + tail)) }
 }
 
 /// `ours` over `native`, pair by pair: what disturbed a whole round cancels out.
@@ -119,6 +156,26 @@ mod tests {
     fn minimum_is_the_smallest() {
         assert_eq!(minimum(&[3.0, 1.5, 2.0]), Some(1.5));
         assert_eq!(minimum(&[]), None);
+    }
+
+    #[test]
+    fn few_samples_have_a_range_and_not_an_interval() {
+        let five = estimate(&[9.0, 1.0, 5.0, 5.0, 5.0]).unwrap();
+        assert_eq!(five, Estimate { median: 5.0, low: 1.0, high: 9.0 });
+        let many = estimate(&[1.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 9.0]).unwrap();
+        assert_eq!((many.low, many.high), (5.0, 5.0));
+    }
+
+    #[test]
+    fn a_change_has_an_interval_of_its_own() {
+        let old: Vec<f64> = (0..12).map(|n| 100.0 + f64::from(n % 3)).collect();
+        let twice: Vec<f64> = old.iter().map(|value| value * 2.0).collect();
+        let same = change(&old, &old).unwrap();
+        assert!(same.low < 1.0 && same.high > 1.0 && same.median == 1.0, "{same:?}");
+        let slower = change(&old, &twice).unwrap();
+        assert!(slower.median == 2.0 && slower.low > 1.9 && slower.high < 2.1, "{slower:?}");
+        assert_eq!(change(&[2.0, 4.0], &[4.0, 8.0]).unwrap(), Estimate { median: 2.0, low: 1.0, high: 4.0 });
+        assert_eq!((change(&[], &[1.0]), change(&[1.0], &[]), change(&[0.0], &[1.0])), (None, None, None));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{chdir, getpid, setpgid, tcsetpgrp};
+use nix::unistd::{chdir, getpid, read, setpgid, tcsetpgrp};
 
 use crate::failure::{Failure, Step};
 use crate::plan::{Plan, Stdio};
@@ -19,7 +19,7 @@ use crate::{filter, landlock, limits, sys};
 pub struct Seat<'a> {
     /// The sandbox's terminal, if it has one.
     pub terminal: Option<&'a OwnedFd>,
-    /// Where the listener goes.
+    /// Where the listener goes, or whom to ask to be traced.
     pub supervisor: BorrowedFd<'a>,
     /// The mask that the user's shell had.
     pub umask: Mode,
@@ -111,9 +111,20 @@ fn prepare(plan: &Plan, seat: &Seat) -> Result<(), Failure> {
                 failure.remedy("a program outside traces it already, or kernel.yama.ptrace_scope is 3; run without that, or without --clock")
             })?;
         }
-        filter::load(plan)?
+        // `PR_GET_SECCOMP` says so if there is a filter; kept from asking, we are in something.
+        let within = plan.traced && sys::prctl(libc::PR_GET_SECCOMP, 0, 0) != Ok(0);
+        if plan.traced {
+            be_traced(supervisor)?;
+        }
+        let listener = filter::load(plan)?;
+        if within {
+            try_out(plan)?;
+        }
+        listener
     };
-    pass_on(listener, supervisor.as_fd(), b"L").step(|| "hand the listener to the supervisor")?;
+    if let Some(listener) = listener {
+        pass_on(listener, supervisor.as_fd(), b"L").step(|| "hand the listener to the supervisor")?;
+    }
     let mut blocked = SigSet::empty();
     if patched(plan) {
         // A signal would stop us for init, which sleeps until we have run the program; it will unblock them.
@@ -123,7 +134,48 @@ fn prepare(plan: &Plan, seat: &Seat) -> Result<(), Failure> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&blocked), None).step(|| "unblock signals")
 }
 
+/// Asks the supervisor to trace this process, and waits until it does: from here on every event of ours, and of all that we
+/// start, is told to it. The answer is an errno, or 0.
+fn be_traced(supervisor: BorrowedFd) -> Result<(), Failure> {
+    let step = || "be traced by the supervisor";
+    // The supervisor knows us by another number: a descriptor means the same to both.
+    let own = sys::open_process(getpid().as_raw()).step(step)?;
+    pass_on(own, supervisor, TRACE_ME).step(step)?;
+    let mut errno = [0; 4];
+    match read(supervisor, &mut errno).step(step)? {
+        4 => match i32::from_ne_bytes(errno) {
+            0 => Ok(()),
+            errno => Err(Failure::new(step(), Errno::from_raw(errno)).remedy(
+                "a program outside traces it already, or a security module forbids it; run without that, or without --platform ptrace",
+            )),
+        },
+        _ => Err(Failure::check(step())),
+    }
+}
+
+/// A listener of a sandbox around this one would be asked before the tracer (`USER_NOTIF` outranks `TRACE`), and could let a call
+/// run that our rules refuse. So each call that takes a path and is for the supervisor is made once; it answers
+/// [`IN_GOOD_HANDS`].
+fn try_out(plan: &Plan) -> Result<(), Failure> {
+    for (name, number) in &plan.trials {
+        if sys::attempt(*number) != IN_GOOD_HANDS {
+            return Err(Failure::check_text(format!(
+                "the sandbox around this one answers {name} itself, before any rule of this one"
+            ))
+            .remedy("leave out the rules that need the sentry, or start sentry outside of it"));
+        }
+    }
+    Ok(())
+}
+
+/// What a call that is only tried fails with.
+pub const IN_GOOD_HANDS: Errno = Errno::EXFULL;
+/// What the guest's process says when it wants to be traced.
+pub const TRACE_ME: &[u8; 1] = b"T";
+/// What init says when it can no longer be looked into.
+pub const OUT_OF_REACH: &[u8; 1] = b"D";
+
 /// Whether init stops the first program to patch its vDSO: its memory is still init's now, which nobody else may trace.
 pub(crate) fn patched(plan: &Plan) -> bool {
-    plan.clock.as_ref().is_some_and(|clock| clock.patch.is_some())
+    !plan.traced && plan.clock.as_ref().is_some_and(|clock| clock.patch.is_some())
 }

@@ -61,6 +61,26 @@ pub fn spawn_sharing_memory(stack: &mut [u8], child: &mut dyn FnMut() -> i32) ->
     Errno::result(pid)
 }
 
+/// Makes a call with [`TRIAL`] as its arguments, and returns its errno. Only for calls of which one is the address of a path:
+/// there is nothing at such an address.
+pub fn attempt(number: libc::c_long) -> Errno {
+    let [a, b, c, d, e, f] = TRIAL;
+    // SAFETY: the kernel takes a path from an address that is never mapped, and fails.
+    match check(unsafe { libc::syscall(number, a, b, c, d, e, f) }) {
+        Ok(_) => Errno::UnknownErrno,
+        Err(errno) => errno,
+    }
+}
+
+/// The arguments of a call that is only tried.
+pub const TRIAL: [u64; 6] = [1; 6];
+
+/// pidfd_open(2).
+pub fn open_process(pid: libc::pid_t) -> Sys<OwnedFd> {
+    // SAFETY: integers only.
+    descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+}
+
 /// Makes a process that ends at once, for the sake of whether it can be made. It shares our memory, so that no page table is
 /// copied, and nobody waits for it: others may stop it.
 pub fn spawn_nothing() -> Sys<libc::pid_t> {

@@ -91,11 +91,13 @@ pub enum Feature {
     Mounts,
     /// `--clock`: the sandbox has a clock of its own.
     VirtualClock,
+    /// `--platform ptrace`: the sentry traces every process, so nobody else can, and nobody else listens.
+    Traced,
 }
 
 impl Feature {
     /// Every feature, in the order in which rows are asked.
-    pub const ALL: [Feature; 20] = [
+    pub const ALL: [Feature; 21] = [
         Self::FakeRoot,
         Self::PretendedIds,
         Self::RealIds,
@@ -116,6 +118,7 @@ impl Feature {
         Self::NoPidNamespace,
         Self::Mounts,
         Self::VirtualClock,
+        Self::Traced,
     ];
 }
 
@@ -213,10 +216,11 @@ impl Route {
         self.checks.iter().find(|check| check.all.iter().all(holds)).map_or(self.otherwise, |check| check.then)
     }
 
-    /// The word for it in `SYSCALLS`: allow, filter, errno, emulate, observe or kill.
+    /// The word for it in `SYSCALLS`: allow, filter, errno, emulate, observe, rewrite or kill.
     pub fn word(&self) -> &'static str {
         match (self.handler, self.otherwise, self.checks) {
             (Some(Handler::Observe(_) | Handler::Permit(_)), ..) => "observe",
+            (Some(Handler::Rewrite(_)), ..) => "rewrite",
             (Some(_), ..) => "emulate",
             (None, Verdict::Kill, _) => "kill",
             (None, Verdict::Fail(_), []) => "errno",
@@ -424,7 +428,7 @@ impl Routes {
 /// ```
 ///
 /// After the parameters: family, smallest surface, route. Routes are `Allow`, `Errno(EPERM)`, `Filter(CHECKS)`,
-/// `Permit(handler)`, `Emulate(handler)`, `EmulateSlow(handler)`, `Observe(handler)`, the last three optionally followed by `when CHECKS`: then only
+/// `Permit(handler)`, `Rewrite(handler) when CHECKS`, `Emulate(handler)`, `EmulateSlow(handler)`, `Observe(handler)`, the last three optionally followed by `when CHECKS`: then only
 /// calls for which a check says `Notify` reach the handler, and others are allowed or refused as the checks say.
 #[macro_export]
 macro_rules! syscalls {
@@ -472,6 +476,13 @@ macro_rules! syscalls {
             checks: &[],
             otherwise: $crate::table::Verdict::Notify,
             handler: Some($crate::dispatch::Handler::Permit($handler)),
+        }
+    };
+    (@route $parameters:tt Rewrite $handler:ident when $checks:ident) => {
+        $crate::table::Route {
+            checks: $checks,
+            otherwise: $crate::table::Verdict::Allow,
+            handler: Some($crate::dispatch::Handler::Rewrite($handler)),
         }
     };
     (@route $parameters:tt $kind:ident $handler:ident) => {

@@ -35,8 +35,8 @@ use shim::failure::Failure;
 use shim::plan::{Identity, Mounting, Plan};
 use syscalls::abi::Arch;
 use syscalls::dispatch::Dispatch;
-use syscalls::filter::{compile, compile_list};
-use syscalls::table::{Feature, Routes, Surface, Verdict};
+use syscalls::filter::{compile, compile_list, compile_traced};
+use syscalls::table::{self, Feature, Routes, Surface, Verdict};
 
 use crate::changes::Review;
 use crate::changes::diff::detail;
@@ -46,7 +46,7 @@ use crate::changes::record::{self, Argument, Ending, Record};
 use crate::platform::Platform;
 use crate::policy::clock::Clock;
 use crate::policy::view::Facts;
-use crate::policy::{Ability, FakeRoot, Interpose, Net, Policy, Sink, Userns, environment};
+use crate::policy::{Ability, FakeRoot, Interpose, Mechanism, Net, Policy, Sink, Userns, environment};
 use crate::report::{Cause, ChangedFile, Report};
 use crate::supervise::{Orders, own_calls};
 
@@ -69,7 +69,7 @@ pub fn run<P: Platform>(policy: &Policy) -> u8 {
     let result = if policy.nested {
         nested::run(policy, started, &mut report)
     } else {
-        nested::refuse_within().and_then(|()| try_run::<P>(policy, started, &mut report))
+        nested::refuse_within(P::TRACES).and_then(|()| try_run::<P>(policy, started, &mut report))
     };
     if let Err(failure) = result {
         report.cause = Cause::Setup;
@@ -110,7 +110,10 @@ pub fn weigh(policy: &Policy, facts: &Facts) -> Result<(view::Arranged, Vec<Feat
     let identity = identity(policy);
     let arranged = view::weigh(policy, facts, &identity, &mut idmap::IdMaps::new(identity))?;
     let copies = !arranged.cow.is_empty();
-    let features = features(policy, &arranged.rules, arranged.host_directories, copies, false);
+    let mut features = features(policy, &arranged.rules, arranged.host_directories, copies, false);
+    if policy.platform == Mechanism::Ptrace {
+        features.push(Feature::Traced);
+    }
     Ok((arranged, features))
 }
 
@@ -153,7 +156,10 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         let log = policy.audit.as_deref().map(audit::Log::create).transpose()?;
         let copies = !arranged.cow.is_empty();
         let pinned = decided.cpus.is_some();
-        let features = features(policy, &arranged.rules, arranged.host_directories, copies, pinned);
+        let mut features = features(policy, &arranged.rules, arranged.host_directories, copies, pinned);
+        if P::TRACES {
+            features.push(Feature::Traced);
+        }
         let routes = Routes::new(Arch::native(), policy.surface, &features);
         let home = policy.home(&facts).to_owned();
         let variables = variables(policy, &identity, &home)?;
@@ -168,6 +174,8 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
             own_network: policy.net == Net::None,
             hostname: policy.hostname.clone(),
             filter: filter(policy, &features, &routes),
+            traced: P::TRACES,
+            trials: if P::TRACES { trials(&routes) } else { Vec::new() },
             profiles: policy.seccomp.iter().map(|path| profile::load(path)).collect::<Result<_, _>>()?,
             supervisor_filter: supervisor_filter(&features, !live.is_empty()),
             mounting: policy.allow.contains(&Ability::Mount).then(|| mounting(memory)),
@@ -192,7 +200,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         rules.log_refusals = policy.audit.is_some();
         rules.audit = policy.audit.is_some() && !policy.patterns.iter().any(|rule| rule.log);
         let orders = wait::Once::new(Orders {
-            dispatch: Dispatch::new(&routes),
+            dispatch: Dispatch::new(routes),
             rules,
             watched: decided.watched,
             live,
@@ -358,8 +366,17 @@ fn filter(policy: &Policy, features: &[Feature], routes: &Routes) -> Vec<syscall
         (Surface::Judge, [Feature::Copies, Feature::HostNetwork]) => built_in::JUDGE_COPIES_HOST_NETWORK.to_vec(),
         (Surface::Default, [Feature::Copies, Feature::HostNetwork]) => built_in::DEFAULT_COPIES_HOST_NETWORK.to_vec(),
         (Surface::Compat, [Feature::Copies, Feature::HostNetwork]) => built_in::COMPAT_COPIES_HOST_NETWORK.to_vec(),
+        _ if features.contains(&Feature::Traced) => compile_traced(routes, crate::platform::ptrace::INJECTED),
         _ => compile(routes),
     }
+}
+
+/// Calls that take a path and are the sentry's to answer.
+fn trials(routes: &Routes) -> Vec<(&'static str, i64)> {
+    let rows = table::all().iter().filter(|row| row.declared().any(|(_, kind)| kind == "PathPtr"));
+    let numbers = rows.filter_map(|row| Some((row.name, row.number(Arch::native())?)));
+    let asked = numbers.filter(|(_, number)| routes.verdict(*number, &shim::sys::TRIAL) == Verdict::Notify);
+    asked.filter_map(|(name, number)| Some((name, i64::try_from(number).ok()?))).collect()
 }
 
 fn supervisor_filter(features: &[Feature], live: bool) -> Vec<syscalls::filter::Instruction> {
@@ -391,6 +408,9 @@ fn supervisor_filter(features: &[Feature], live: bool) -> Vec<syscalls::filter::
     }
     if live {
         calls.extend(own_calls::FOR_LIVE_FILES);
+    }
+    if any(&[Feature::Traced]) {
+        calls.extend(own_calls::FOR_TRACING);
     }
     if any(&[Feature::VirtualClock]) {
         calls.extend(own_calls::FOR_CLOCK);

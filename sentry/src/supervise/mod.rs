@@ -11,9 +11,9 @@ mod denials;
 pub mod live;
 pub mod own_calls;
 mod pace;
-mod pool;
+pub mod pool;
 pub mod root;
-mod tracer;
+pub mod tracer;
 mod view_mounts;
 pub mod watch;
 
@@ -158,19 +158,20 @@ fn supervise<P: Platform>(
     keep_only(&keep);
 
     let mounter_pid = mounter.as_ref().map(|mounter| mounter.pid);
-    let Some((listener, mounter)) = join_and_receive(&channel, mounter)? else {
+    let joined = join(&channel, mounter)?;
+    let arrived = joined.and_then(|mounter| Some((P::receive_guest(channel, proc.as_fd()).transpose()?, mounter)));
+    let Some((platform, mounter)) = arrived else {
         // Init failed before there was a guest, and has told the monitor why.
         let _ = waitpid(init_pid, None);
         return Ok(());
     };
-    drop(channel);
+    let platform = platform?;
     match plan.root {
         Root::No => shim::capabilities::keep_ptrace(),
         Root::Pretended => shim::capabilities::keep_ptrace_and_chroot(),
         Root::Mapped(_) => shim::capabilities::keep_for_acting(),
     }?;
     let init = crate::raw::open_thread(init_pid.as_raw()).step(|| "watch over init")?;
-    let platform = P::new(listener).step(|| "set up the listener")?;
     let denials = Denials::new().step(|| "make the queue of denials")?;
     let audit = Audit::new().step(|| "make the queue of the audit")?;
     let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
@@ -203,12 +204,10 @@ fn supervise<P: Platform>(
         mounter,
         clock,
     });
-    if shared.clock.is_some() {
-        tracer::start(Arc::clone(&shared), init_pid.as_raw()).step(|| "start the thread that patches programs")?;
-    }
-    let start_threads = || pool::Pool::start(Arc::clone(&shared)).map(drop).step(|| "start the supervisor's threads");
-    // Many programs make no call that comes to us: the thread that answers is made for the first one.
-    let mut first_call = shared.platform.bell();
+    // Many programs make no call that comes to us: the threads that answer are made for the first one. Whoever has a clock of
+    // its own calls as soon as it begins.
+    let start_threads = || P::serve(Arc::clone(&shared), init_pid.as_raw());
+    let mut first_call = shared.platform.first_call().filter(|_| shared.clock.is_none());
     if first_call.is_none() {
         start_threads()?;
     }
@@ -292,23 +291,19 @@ fn keep_only(keep: &[RawFd]) {
     shim::sys::close_range(next, u32::MAX);
 }
 
-/// Joins the guest's mount namespace, sent by init, and returns the listener, sent by the guest's process just before it
-/// runs the program. `None`: it never came to that.
+/// Joins the guest's mount namespace, sent by init. `None`: it never came to that.
 ///
 /// Not the guest's user namespace as well: the threads of the supervisor would count against the guest's limit on
 /// processes ([`owners`](syscalls::owners) tells what has to be translated instead).
-fn join_and_receive(
-    channel: &OwnedFd,
-    mounter: Option<mounter::Started>,
-) -> Result<Option<(OwnedFd, Option<mounter::Orders>)>, Failure> {
+fn join(channel: &OwnedFd, mounter: Option<mounter::Started>) -> Result<Option<Option<mounter::Orders>>, Failure> {
     let Some(mounts) = receive(channel, *b"M", || "receive the guest's mounts")? else { return Ok(None) };
     shim::sys::join(mounts.as_fd()).step(|| "join the guest's mount namespace")?;
     let mounter = mounter.map(|started| mounter::Orders::begin(started.channel, mounts.as_fd())).transpose()?;
-    Ok(receive(channel, *b"L", || "receive the guest's listener")?.map(|listener| (listener, mounter)))
+    Ok(Some(mounter))
 }
 
 /// The descriptor of the next message, which must bear this name. `None`: nobody is left to send one.
-fn receive(channel: &OwnedFd, name: [u8; 1], step: fn() -> &'static str) -> Result<Option<OwnedFd>, Failure> {
+pub fn receive(channel: &OwnedFd, name: [u8; 1], step: fn() -> &'static str) -> Result<Option<OwnedFd>, Failure> {
     let mut byte = [0];
     let mut space = nix::cmsg_space!([RawFd; 1]);
     let mut payload = [IoSliceMut::new(&mut byte)];

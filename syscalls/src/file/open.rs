@@ -33,6 +33,7 @@ crate::syscalls! {
     /// Fails with `EPERM` when it would create one with set-id bits.
     /// Limit: under `--fake-root` whether a file may be opened is the kernel's decision about the real user, not one about pretended owners and permissions.
     /// Limit: answered by the sentry, an open of a FIFO or of a file that another process holds a lease on waits uninterruptibly (but can be killed) and fails with `EINTR` when 48 calls wait already, or the sentry may have no more threads; unusual devices fail with `EACCES`; `/dev/tty` is the terminal among descriptors 0 to 2; a file is made or emptied in vain when another thread takes the last descriptor meanwhile; `F_GETFL` does not show `O_NOFOLLOW`; and `fs.protected_regular` and `fs.protected_fifos` are not asked.
+    /// Limit: answered by the sentry with `--platform ptrace`, it fails with `EMFILE` unless two descriptors are free.
     open(path: PathPtr, flags: Flags, mode: Mode) File Judge Filter(OPEN) {
         FakeRoot => Emulate(open) when OPEN_PRETENDED,
         PathCalls => Emulate(open) when OPEN_ALL,

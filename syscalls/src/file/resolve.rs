@@ -53,7 +53,7 @@ pub(crate) fn look(
         Err(Errno::EAGAIN) if resolve.is_empty() && is_absent(from, path) => return Err(Errno::ENOENT),
         Err(Errno::EAGAIN) if cached != resolve => {
             // A disk answers in any case.
-            let _ = guest.may_wait();
+            guest.wait_or_leave()?;
             walk(ResolveFlag::empty())
         }
         found => found,

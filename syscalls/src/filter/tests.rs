@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::probes::probes;
 use super::simulate::run;
-use super::{Instruction, MAX_INSTRUCTIONS, SeccompData, compile, compile_alone, compile_list, op, ret, simulate};
+use super::{
+    Instruction, MAX_INSTRUCTIONS, SeccompData, compile, compile_alone, compile_list, compile_traced, op, ret, simulate,
+};
 use crate::abi::Arch;
 use crate::args::{Parameter, Width};
 use crate::dispatch::Handler;
@@ -83,6 +85,32 @@ fn a_filter_alone_asks_nobody() {
                         (other, _) => other,
                     };
                     assert_eq!(verdict, expected.encode(), "{number} {args:x?} under {surface:?} {features:?}");
+                }
+            }
+        }
+    }
+}
+
+/// A tracer is asked where a listener would be, and about its own tools where the policy refuses them; nothing else differs.
+#[test]
+fn a_filter_for_a_tracer_says_the_same() {
+    const TOOLS: &[&str] = &["close", "socketpair"];
+    for arch in Arch::ALL {
+        let tools: Vec<_> = TOOLS.iter().filter_map(|name| arch.number(name)).collect();
+        for (surface, features) in policies() {
+            let routes = Routes::new(arch, surface, &features);
+            let program = compile_traced(&routes, TOOLS);
+            assert_loadable(&program);
+            for number in 0..routes.len() + 20 {
+                let refused = matches!(routes.get(number), Some(Route { checks: [], otherwise: Verdict::Fail(_), .. }));
+                for args in probes(routes.get(number), routes.parameters(number)) {
+                    let verdict = simulate(&program, &call(arch, u32::try_from(number).expect("small"), args));
+                    let expected = match routes.verdict(number, &args) {
+                        Verdict::Notify => ret::TRACE,
+                        _ if refused && tools.contains(&number) => ret::TRACE,
+                        other => other.encode(),
+                    };
+                    assert_eq!(verdict, expected, "{number} {args:x?} under {surface:?} {features:?}");
                 }
             }
         }

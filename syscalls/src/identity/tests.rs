@@ -11,7 +11,7 @@ use super::*;
 use crate::args::UserPtr;
 use crate::credentials::EVERY_CAPABILITY;
 use crate::file::trial::Trial;
-use crate::table::{Feature, find};
+use crate::table::{Feature, Surface, find};
 
 /// Bytes of a scratch buffer; the kernel and the emulation get two each.
 const SCRATCH: usize = 64;
@@ -461,4 +461,17 @@ fn what_changes_nothing_sets_nothing() {
     assert!(std::sync::Arc::ptr_eq(&before, &trial.guest.credentials().unwrap()));
     assert!(trial.call("setuid", &[0]).is_ok());
     assert!(std::sync::Arc::ptr_eq(&before, &trial.guest.credentials().unwrap()), "nothing changed");
+}
+
+/// A listener would be asked before a tracer.
+#[test]
+fn where_the_sentry_traces_nobody_listens() {
+    let row = find("seccomp").expect("there is a row");
+    let route = row.route_with(Surface::Default, &[Feature::Traced]);
+    for other in [0, 1, 2, 16, 32] {
+        let verdict = |flags| route.verdict(row.parameters, &[1, flags, 0, 0, 0, 0]);
+        assert_eq!(verdict(other), Verdict::Allow);
+        assert_eq!(verdict(other | 8), Verdict::Fail(Errno::EBUSY));
+        assert_eq!(verdict(other | 8 | 1 << 40), Verdict::Fail(Errno::EBUSY));
+    }
 }

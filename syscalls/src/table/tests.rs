@@ -91,6 +91,20 @@ fn only_these_calls_are_ever_observed() {
     }
 }
 
+/// Registers are rewritten only where a tracer answers: a listener has no such answer.
+#[test]
+fn only_a_tracer_rewrites() {
+    for row in all() {
+        for (feature, route) in std::iter::once((None, &row.route))
+            .chain(row.special.iter().map(|(feature, route)| (Some(*feature), route)))
+        {
+            if matches!(route.handler, Some(Handler::Rewrite(_))) {
+                assert_eq!((row.name, feature), ("clone", Some(Feature::Traced)));
+            }
+        }
+    }
+}
+
 /// Rule 2 again: once names are protected, no call that can open or make a name is continued.
 #[test]
 fn with_protected_names_no_open_is_continued() {

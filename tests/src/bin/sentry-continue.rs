@@ -3,20 +3,24 @@
 //! Ring 1 alone must contain everything (rule 1 of the architecture), so the escape tests run under this as well. It is a
 //! program of the tests; nothing like it is in the shipped binary.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 
 use nix::errno::Errno;
-use sentry::platform::{Notification, Platform};
+use sentry::platform::{Listener, Notification};
 use sentry_tests::listener;
 use syscalls::reply::Response;
 
 /// Answers before anybody could ask.
 struct AlwaysContinue(OwnedFd);
 
-impl Platform for AlwaysContinue {
+impl Listener for AlwaysContinue {
     fn new(listener: OwnedFd) -> Result<Self, Errno> {
         Ok(Self(listener))
+    }
+
+    fn bell(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 
     fn receive(&self) -> Result<Option<Notification>, Errno> {
