@@ -2,7 +2,7 @@
 //!
 //! The benchmark's `compare` must catch it (`make hold-bench`). The time is spent, not slept, for a sleep is never so short.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,10 @@ struct Delayed(Notify);
 impl Listener for Delayed {
     fn new(listener: OwnedFd) -> Result<Self, Errno> {
         Notify::new(listener).map(Self)
+    }
+
+    fn bell(&self) -> BorrowedFd<'_> {
+        self.0.bell()
     }
 
     fn receive(&self) -> Result<Option<Notification>, Errno> {
