@@ -194,6 +194,8 @@ fn supervise<P: Platform>(
         mounter,
         clock,
     });
+    // Never dropped: threads may end before this one, and what the monitor opened and `keep_only` closed is not to be closed again.
+    std::mem::forget(Arc::clone(&shared));
     P::serve(Arc::clone(&shared), init_pid.as_raw())?;
 
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
