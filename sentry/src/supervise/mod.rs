@@ -204,6 +204,8 @@ fn supervise<P: Platform>(
         mounter,
         clock,
     });
+    // Never dropped: threads may end before this one, and what the monitor opened and `keep_only` closed is not to be closed again.
+    std::mem::forget(Arc::clone(&shared));
     // Many programs make no call that comes to us: the threads that answer are made for the first one. Whoever has a clock of
     // its own calls as soon as it begins.
     let start_threads = || P::serve(Arc::clone(&shared), init_pid.as_raw());

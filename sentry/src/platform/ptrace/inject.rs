@@ -23,7 +23,7 @@ use nix::unistd::Pid;
 
 use super::registers::{Call, Registers, STEPS_OVER_CALLS};
 use super::sys::{self, Stop};
-use super::tracer::{Tracer, finish};
+use super::tracer::Tracer;
 
 /// The calls that are put in the place of others.
 pub const INJECTED: &[&str] = &["close", "recvmsg", "socketpair"];
@@ -65,8 +65,12 @@ fn all_others() -> u64 {
 }
 
 /// Answers the call at which `tid` is stopped with a descriptor of `file`.
-pub fn give(tracer: &mut Tracer, tid: i32, registers: &Registers, file: &OwnedFd, cloexec: bool) -> Injection {
-    let mut hand = Hand { tracer, tid, registers, begun: false, stop_again: false, late: Vec::new() };
+pub fn give(tracer: &mut Tracer, tid: i32, file: &OwnedFd, cloexec: bool) -> Injection {
+    let registers = match sys::registers(tid) {
+        Ok(registers) => registers,
+        Err(errno) => return Injection::Told(Err(errno)),
+    };
+    let mut hand = Hand { tracer, tid, registers: &registers, begun: false, stop_again: false, late: Vec::new() };
     let mask = match sys::blocked(tid).and_then(|mask| sys::block(tid, all_others()).map(|()| mask)) {
         Ok(mask) => mask,
         Err(errno) => return Injection::Told(Err(errno)),
@@ -84,7 +88,13 @@ pub fn give(tracer: &mut Tracer, tid: i32, registers: &Registers, file: &OwnedFd
     for signal in late {
         crate::raw::signal_thread(tid, signal);
     }
-    Injection::Told(unblocked.and_then(|()| finish(tid, registers, result)))
+    let returned = || {
+        // Its own call, if it stands there still.
+        sys::set_number(tid, -1)?;
+        sys::set_registers(tid, &registers.returning(result))?;
+        sys::resume(tid, 0)
+    };
+    Injection::Told(unblocked.and_then(|()| returned()))
 }
 
 /// A thread that makes calls for us.

@@ -85,3 +85,30 @@ impl Quick {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use syscalls::table::{Feature, Routes, Surface, find};
+
+    #[test]
+    fn only_calls_that_can_be_begun_anew_are_quick() {
+        for name in LOOKS {
+            assert!(find(name).is_some(), "{name} has no row");
+        }
+        let arch = Arch::native();
+        for features in [&[Feature::PathCalls, Feature::Traced][..], &Feature::ALL] {
+            let quick = Quick::new(&Dispatch::new(Routes::new(arch, Surface::Compat, features)), arch);
+            let is = |name: &str, registers| quick.is(arch.number(name).expect("a number"), &registers);
+            let flags = |flags: i32| [0, 0, u64::from(flags.cast_unsigned()), 0, 0, 0];
+            assert!(is("statx", [0; 6]) && is("openat", flags(libc::O_RDWR | libc::O_DIRECTORY)));
+            for makes in [libc::O_CREAT, libc::O_TRUNC, libc::O_TMPFILE] {
+                assert!(!is("openat", flags(makes)), "{makes:#o}");
+            }
+            for changes in ["mkdirat", "unlinkat", "renameat2", "fchmodat", "openat2", "linkat"] {
+                assert!(!is(changes, [0; 6]), "{changes}");
+            }
+        }
+        assert!(!Quick::new(&Dispatch::new(Routes::new(arch, Surface::Compat, &[])), arch).is(usize::MAX, &[0; 6]));
+    }
+}

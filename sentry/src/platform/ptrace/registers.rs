@@ -122,3 +122,29 @@ impl Call for Registers {
         self.sp
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is not about the call stays as it is.
+    #[test]
+    fn calls_are_put_in_and_taken_out_again() {
+        // SAFETY: registers are plain integers.
+        #[allow(unsafe_code)]
+        let mut program: Registers = unsafe { std::mem::zeroed() };
+        program.set_arguments([1, 2, 3, 4, 5, 6]);
+        let within = program.within(202, [7; 6]);
+        assert_eq!((within.number(), within.arguments()), (202, [7; 6]));
+        assert_eq!(within.instruction_pointer(), program.instruction_pointer());
+        let before = program.before(202, [7; 6]);
+        let back = program.instruction_pointer().wrapping_sub(before.instruction_pointer());
+        assert!([2, 4].contains(&back), "one instruction");
+        assert_eq!(before.arguments(), [7; 6]);
+        let returned = program.returning(-9);
+        assert_eq!(returned.result(), -9);
+        assert_eq!(returned.instruction_pointer(), program.instruction_pointer());
+        assert_eq!(returned.stack(), program.stack());
+        assert_eq!(returned.arguments()[1..], [2, 3, 4, 5, 6]);
+    }
+}

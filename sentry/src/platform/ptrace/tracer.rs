@@ -20,18 +20,12 @@ use syscalls::table::Verdict;
 use super::inject::{self, Injection};
 use super::quick::Quick;
 use super::registers::{Call, Registers};
-use super::sys::{self, Stop};
+use super::sys::{self, Called, Stop};
 use super::workers::{Done, be_independent};
 use super::{Ptrace, answer, locked};
 use crate::platform::Notification;
 use crate::supervise::Shared;
 use crate::task::Task;
-
-/// A call that a worker answers.
-struct Out {
-    id: u64,
-    registers: Registers,
-}
 
 /// Memory that is given back when a call ends.
 struct Borrowed {
@@ -46,7 +40,8 @@ pub(super) struct Tracer {
     /// Until the first program begins.
     init: Option<OwnedFd>,
     last_id: u64,
-    out: HashMap<i32, Out>,
+    /// The calls that workers answer, by thread.
+    out: HashMap<i32, u64>,
     borrowed: HashMap<i32, Borrowed>,
     /// Stops that were seen while another thread's were waited for.
     seen: VecDeque<(i32, Stop)>,
@@ -156,11 +151,9 @@ impl Tracer {
         let some = !done.is_empty();
         for Done { id, tid, response, wish } in done {
             // Of a caller that is gone nothing is out any more.
-            if self.out.get(&tid).is_some_and(|out| out.id == id)
-                && let Some(out) = self.out.remove(&tid)
-            {
-                locked(&self.shared.platform.out).remove(&id);
-                self.tell(tid, &out.registers, response, wish);
+            if self.out.get(&tid) == Some(&id) {
+                self.ended(tid);
+                self.tell(tid, response, wish);
             }
         }
         some
@@ -201,8 +194,8 @@ impl Tracer {
 
     fn ended(&mut self, tid: i32) {
         self.borrowed.remove(&tid);
-        if let Some(out) = self.out.remove(&tid) {
-            locked(&self.shared.platform.out).remove(&out.id);
+        if let Some(id) = self.out.remove(&tid) {
+            locked(&self.shared.platform.out).remove(&id);
         }
     }
 
@@ -227,8 +220,7 @@ impl Tracer {
 
     /// A call that our filter asks about, or another that the guest has put upon itself.
     fn call(&mut self, tid: i32) -> Result<(), Errno> {
-        let registers = sys::registers(tid)?;
-        let (number, arguments) = (registers.number(), registers.arguments());
+        let Called { number, arguments, instruction_pointer } = sys::called(tid)?;
         let index = usize::try_from(number).unwrap_or(usize::MAX);
         // Until the first program begins, the guest's process is ours.
         let is_tried = self.init.is_some() && arguments == shim::sys::TRIAL;
@@ -236,32 +228,26 @@ impl Tracer {
             Verdict::Notify if is_tried => shim::exec::IN_GOOD_HANDS,
             Verdict::Notify => {
                 self.last_id += 1;
-                let notification = Notification {
-                    id: self.last_id,
-                    tid,
-                    number,
-                    registers: arguments,
-                    instruction_pointer: registers.instruction_pointer(),
-                };
-                return self.ask(index, notification, registers);
+                let id = self.last_id;
+                self.ask(index, Notification { id, tid, number, registers: arguments, instruction_pointer });
+                return Ok(());
             }
             // One of our tools, which this guest has not.
             Verdict::Fail(errno) => errno,
             // Without a tracer, which a guest's own filter asks for, there is no such call.
             Verdict::Allow | Verdict::Kill => Errno::ENOSYS,
         };
-        finish(tid, &registers, -i64::from(response as i32))
+        finish(tid, -i64::from(response as i32))
     }
 
     /// Has a call answered, here or by a worker.
-    fn ask(&mut self, number: usize, notification: Notification, registers: Registers) -> Result<(), Errno> {
+    fn ask(&mut self, number: usize, notification: Notification) {
         let shared = Arc::clone(&self.shared);
         let platform = &shared.platform;
         let can_leave = || platform.workers.can_take_one(&shared);
         let quick = self.quick.is(number, &notification.registers);
         if !quick && can_leave() {
-            self.send_out(notification, registers);
-            return Ok(());
+            return self.send_out(notification);
         }
         platform.current.store(notification.id, Ordering::Relaxed);
         // A slow one comes here only if nobody else can be had.
@@ -271,25 +257,23 @@ impl Tracer {
         let is_left = task.is_left();
         platform.current.store(0, Ordering::Relaxed);
         if is_left {
-            self.send_out(notification, registers);
-            return Ok(());
+            return self.send_out(notification);
         }
-        self.tell(notification.tid, &registers, response, task.wish());
-        Ok(())
+        self.tell(notification.tid, response, task.wish());
     }
 
-    fn send_out(&mut self, notification: Notification, registers: Registers) {
+    fn send_out(&mut self, notification: Notification) {
         locked(&self.shared.platform.out).insert(notification.id);
-        self.out.insert(notification.tid, Out { id: notification.id, registers });
+        self.out.insert(notification.tid, notification.id);
         self.shared.platform.workers.hand_in(notification);
     }
 
     /// Tells a caller what is answered. Whatever goes wrong here is an errno for it, never a call that goes on unanswered; one
     /// that is gone is told nothing.
-    fn tell(&mut self, tid: i32, registers: &Registers, response: Response, wish: Option<Around>) {
+    fn tell(&mut self, tid: i32, response: Response, wish: Option<Around>) {
         let done = match response {
-            Response::Reply(Reply::Return(value)) => finish(tid, registers, value),
-            Response::Fail(errno) => finish(tid, registers, -i64::from(errno as i32)),
+            Response::Reply(Reply::Return(value)) => finish(tid, value),
+            Response::Fail(errno) => finish(tid, -i64::from(errno as i32)),
             Response::Continue(_) => match wish {
                 Some(Around::Change { at, from, to }) => {
                     let _ = put(tid, at.0, &to);
@@ -299,28 +283,27 @@ impl Tracer {
                 _ => sys::resume(tid, 0),
             },
             Response::Rewrite(rewritten) => {
-                let mut registers = *registers;
-                registers.set_arguments(rewritten.registers());
-                sys::set_registers(tid, &registers).and_then(|()| sys::resume(tid, 0))
+                let rewrite = |mut registers: Registers| {
+                    registers.set_arguments(rewritten.registers());
+                    sys::set_registers(tid, &registers)
+                };
+                sys::registers(tid).and_then(rewrite).and_then(|()| sys::resume(tid, 0))
             }
-            Response::Reply(Reply::Inject { file, cloexec }) => {
-                match inject::give(self, tid, registers, &file, cloexec) {
-                    Injection::Told(done) => done,
-                    Injection::Interrupted(stop) => {
-                        self.stopped(tid, stop);
-                        Ok(())
-                    }
+            Response::Reply(Reply::Inject { file, cloexec }) => match inject::give(self, tid, &file, cloexec) {
+                Injection::Told(done) => done,
+                Injection::Interrupted(stop) => {
+                    self.stopped(tid, stop);
+                    Ok(())
                 }
-            }
+            },
         };
         self.check(done);
     }
 }
 
 /// Answers a call that is not made.
-pub(super) fn finish(tid: i32, registers: &Registers, result: i64) -> Result<(), Errno> {
-    sys::set_number(tid, -1)?;
-    sys::set_registers(tid, &registers.returning(result))?;
+fn finish(tid: i32, result: i64) -> Result<(), Errno> {
+    sys::answer(tid, result)?;
     sys::resume(tid, 0)
 }
 
