@@ -22,6 +22,16 @@ impl Effort {
     pub const FEWEST: usize = 3;
 }
 
+/// What `ask` may fail with to say that it is not this one's turn in this round.
+#[derive(Debug, thiserror::Error)]
+#[error("not in this round")]
+pub struct NotNow;
+
+/// What `ask` may fail with to end the run: the round that has begun does not count.
+#[derive(Debug, thiserror::Error)]
+#[error("time is up")]
+pub struct TimeIsUp;
+
 /// Asks `ask(question, subject)`, by their places in `results`, and keeps the answers in `journal` and `results`. The
 /// run, its subjects and questions must be in both already. `say` tells the user how far it is.
 pub fn run(
@@ -48,7 +58,7 @@ pub fn run(
     let mut counted = 0;
     let mut longest = Duration::ZERO;
     // Round 0 warms up.
-    for round in 0..=effort.rounds {
+    'rounds: for round in 0..=effort.rounds {
         let began = Instant::now();
         if counted >= Effort::FEWEST && effort.within.is_some_and(|within| start.elapsed() + longest > within) {
             break;
@@ -64,6 +74,8 @@ pub fn run(
                 let record = match ask(q, s) {
                     Ok(value) if round > 0 => Record::Sample { question, subject, round: round - 1, value },
                     Ok(_) => continue,
+                    Err(error) if error.is::<NotNow>() => continue,
+                    Err(error) if error.is::<TimeIsUp>() => break 'rounds,
                     Err(error) => {
                         let why = format!("{error:#}");
                         say(&format!("{subject}, {question}: {why}"));
@@ -139,6 +151,23 @@ mod tests {
         assert_eq!(times, 3);
         let row = results.row("x", "b").unwrap();
         assert_eq!((row.failure.as_deref(), row.values().len()), (Some("broke"), 0));
+    }
+
+    #[test]
+    fn who_has_no_turn_has_not_failed() {
+        let mut times = 0;
+        let results = asked(Effort { rounds: 9, within: None }, &mut |q, s| {
+            times += usize::from((q, s) == (0, 0));
+            match (q, s, times) {
+                (0, 0, 5) => Err(TimeIsUp.into()),
+                (0, 1, 2) => Err(NotNow.into()),
+                _ => Ok(1.0),
+            }
+        });
+        let rounds = |subject| results.row("x", subject).unwrap().samples.iter().map(|(round, _)| *round).collect::<Vec<_>>();
+        assert_eq!((rounds("a"), rounds("b")), (vec![0, 1, 2], vec![1, 2, 3]));
+        assert!(results.rows.iter().all(|row| row.failure.is_none()));
+        assert_eq!(results.end.unwrap().0, 3);
     }
 
     #[test]
