@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::policy::Policy;
 
+pub mod bench;
 mod bubblewrap;
 pub mod commit;
 pub mod completions;
@@ -72,6 +73,7 @@ enum Verb {
     Discard(discard::Discard),
     Doctor(doctor::Doctor),
     Syscalls(syscalls::Syscalls),
+    Bench(bench::Bench),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -121,6 +123,7 @@ fn act(args: Vec<OsString>, out: &mut dyn Write, run: impl FnOnce(Policy) -> u8)
         Verb::Discard(discard) => discard.run(out),
         Verb::Doctor(doctor) => doctor.run(out),
         Verb::Syscalls(syscalls) => syscalls.run(out),
+        Verb::Bench(bench) => bench.run(),
         Verb::Completions(completions) => completions.run(out),
         Verb::Man(man) => man.run(out),
     }
