@@ -1,6 +1,6 @@
 //! Where the guests work, and as whom.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -77,11 +77,11 @@ impl Place {
 
     /// What the measured sentry says of its version.
     pub fn version(&self) -> String {
-        self.first_line(&[self.sentry().into_os_string(), "--version".into()]).unwrap_or_default()
+        self.first_line(&[self.sentry().as_os_str(), "--version".as_ref()]).unwrap_or_default()
     }
 
     /// The first line that a command writes, if it ends well.
-    pub fn first_line(&self, words: &[OsString]) -> Option<String> {
+    pub fn first_line(&self, words: &[impl AsRef<OsStr>]) -> Option<String> {
         let ended = Running::start(&mut self.command(words), LIMIT).ok()?.end().ok()?;
         let line = ended.output.lines().map(str::trim).find(|line| !line.is_empty())?.to_owned();
         ended.well().then_some(line)

@@ -22,8 +22,8 @@ pub struct Subject {
     pub role: Role,
     /// What comes before the guest's command; `{unique}` in it becomes another word for each start.
     pub prefix: Vec<String>,
-    /// The command that tells its version, if there is one.
-    pub version: Vec<String>,
+    /// A line of shell that tells its version, if there is one.
+    pub version: Option<String>,
     /// Lines of shell that must succeed before it is tried, as the ordinary user.
     pub needs: Vec<String>,
     /// A line of shell that is run once before all, as the ordinary user.
@@ -127,7 +127,7 @@ impl Entry {
         Ok(Subject {
             prefix,
             role: self.role,
-            version: self.version.as_ref().map(|line| places.words(line)).unwrap_or_default(),
+            version: filled(&self.version),
             needs: self.needs.iter().map(|line| places.filled(line)).collect(),
             prepare: filled(&self.prepare),
             cleanup: filled(&self.cleanup),

@@ -179,8 +179,8 @@ fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
 /// Looks whether a subject can be measured, and says so.
 fn introduce(place: &Place, subject: &Subject, book: &mut Book) -> anyhow::Result<()> {
     let missing = sitting::missing(place, subject);
-    let words: Vec<_> = subject.version.iter().map(Into::into).collect();
-    let version = if missing.is_none() && !words.is_empty() { place.first_line(&words) } else { None };
+    let tells = subject.version.as_ref().filter(|_| missing.is_none());
+    let version = tells.and_then(|line| place.first_line(&["sh", "-c", line]));
     match (&missing, &version) {
         (Some(missing), _) => say(&format!("skipped: {}: {missing}", subject.name)),
         (None, Some(version)) => say(&format!("found: {}: {version}", subject.name)),

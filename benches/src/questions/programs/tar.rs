@@ -33,7 +33,7 @@ fn prepare(granted: &Granted) -> io::Result<()> {
         let directory = tree.join(format!("directory-{number:02}"));
         fs::create_dir_all(&directory)?;
         for file in 0..FILES_EACH {
-            let text = format!("{number} {file} ").repeat(BYTES / 5);
+            let text = format!("{number} {file} ").repeat(BYTES / 4);
             fs::write(directory.join(format!("file-{file:02}")), &text.as_bytes()[..BYTES])?;
         }
     }
