@@ -11,16 +11,16 @@
 
 pub mod limited;
 pub mod machine;
+pub mod patience;
 pub mod place;
 pub mod proof;
 pub mod questions;
 pub mod record;
 pub mod results;
-pub mod patience;
 pub mod rounds;
+pub mod sitting;
 pub mod statistics;
 pub mod stopwatch;
 pub mod subjects;
-pub mod sitting;
 pub mod sys;
 pub mod tables;

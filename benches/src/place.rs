@@ -30,7 +30,9 @@ fn guest() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("cannot find the runner's own program")?;
     let places = [own.with_file_name("micro"), own.with_file_name("../libexec/sentry/micro")];
     let found = places.into_iter().find(|place| place.exists());
-    found.with_context(|| format!("the guest program micro is not beside {}; build it with make bench-build", own.display()))
+    found.with_context(|| {
+        format!("the guest program micro is not beside {}; build it with make bench-build", own.display())
+    })
 }
 
 /// A directory of the user that subjects run as; removed when dropped.
@@ -110,7 +112,7 @@ impl Place {
 
     fn hand_over(&self) -> anyhow::Result<()> {
         if let Some(user) = &self.user {
-            let status = Command::new("chown").args(["-R", user]).arg(&self.directory).status()?;
+            let status = Command::new("chown").args(["-R", &format!("{user}:")]).arg(&self.directory).status()?;
             ensure!(status.success(), "cannot give {} to {user}", self.directory.display());
         }
         Ok(())

@@ -22,24 +22,20 @@ impl Effort {
     pub const FEWEST: usize = 3;
 }
 
-/// What `ask` may fail with to say that it is not this one's turn in this round.
-#[derive(Debug, thiserror::Error)]
-#[error("not in this round")]
-pub struct NotNow;
-
 /// What `ask` may fail with to end the run: the round that has begun does not count.
 #[derive(Debug, thiserror::Error)]
 #[error("time is up")]
 pub struct TimeIsUp;
 
-/// Asks `ask(question, subject)`, by their places in `results`, and keeps the answers in `journal` and `results`. The
-/// run, its subjects and questions must be in both already. `say` tells the user how far it is.
+/// Asks `ask(question, subject)`, by their places in `results`, which answers nothing where the question makes no sense or
+/// is not put in this round, and keeps the answers in `journal` and `results`. The run, its subjects and questions must be in
+/// both already. `say` tells the user how far it is.
 pub fn run(
     results: &mut Results,
     journal: &mut Journal,
     effort: Effort,
     say: &mut dyn FnMut(&str),
-    ask: &mut dyn FnMut(usize, usize) -> anyhow::Result<f64>,
+    ask: &mut dyn FnMut(usize, usize) -> anyhow::Result<Option<f64>>,
 ) -> anyhow::Result<()> {
     let start = Instant::now();
     let names = |items: &mut dyn Iterator<Item = &String>| items.cloned().collect::<Vec<_>>();
@@ -72,9 +68,8 @@ pub fn run(
                 }
                 let (question, subject) = (question.clone(), subjects[s].clone());
                 let record = match ask(q, s) {
-                    Ok(value) if round > 0 => Record::Sample { question, subject, round: round - 1, value },
+                    Ok(Some(value)) if round > 0 => Record::Sample { question, subject, round: round - 1, value },
                     Ok(_) => continue,
-                    Err(error) if error.is::<NotNow>() => continue,
                     Err(error) if error.is::<TimeIsUp>() => break 'rounds,
                     Err(error) => {
                         let why = format!("{error:#}");
@@ -121,8 +116,9 @@ mod tests {
     fn asked(effort: Effort, ask: &mut dyn FnMut(usize, usize) -> anyhow::Result<f64>) -> Results {
         let directory = tempfile::tempdir().unwrap();
         let mut results = results();
+        let mut ask = |q, s| ask(q, s).map(Some);
         let mut journal = Journal::create(&directory.path().join("j")).unwrap();
-        run(&mut results, &mut journal, effort, &mut |_| {}, ask).unwrap();
+        run(&mut results, &mut journal, effort, &mut |_| {}, &mut ask).unwrap();
         results
     }
 
@@ -155,16 +151,23 @@ mod tests {
 
     #[test]
     fn who_has_no_turn_has_not_failed() {
-        let mut times = 0;
-        let results = asked(Effort { rounds: 9, within: None }, &mut |q, s| {
-            times += usize::from((q, s) == (0, 0));
-            match (q, s, times) {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut results, mut times) = (results(), [0, 0]);
+        let mut journal = Journal::create(&directory.path().join("j")).unwrap();
+        let effort = Effort { rounds: 9, within: None };
+        let mut ask = |q: usize, s: usize| {
+            times[s] += usize::from(q == 0);
+            match (q, s, times[s]) {
                 (0, 0, 5) => Err(TimeIsUp.into()),
-                (0, 1, 2) => Err(NotNow.into()),
-                _ => Ok(1.0),
+                (0, 1, 2) => Ok(None),
+                _ => Ok(Some(1.0)),
             }
-        });
-        let rounds = |subject| results.row("x", subject).unwrap().samples.iter().map(|(round, _)| *round).collect::<Vec<_>>();
+        };
+        run(&mut results, &mut journal, effort, &mut |_| {}, &mut ask).unwrap();
+        let rounds = |subject| {
+            let samples = &results.row("x", subject).unwrap().samples;
+            samples.iter().map(|(round, _)| *round).collect::<Vec<_>>()
+        };
         assert_eq!((rounds("a"), rounds("b")), (vec![0, 1, 2], vec![1, 2, 3]));
         assert!(results.rows.iter().all(|row| row.failure.is_none()));
         assert_eq!(results.end.unwrap().0, 3);

@@ -121,7 +121,9 @@ impl<'a> Sitting<'a> {
 
     fn run(&self, words: &[OsString], limit: Duration) -> anyhow::Result<Ended> {
         let program = words[0].display();
-        Ok(Running::start(&mut self.place.command(words), limit).with_context(|| format!("cannot run {program}"))?.end()?)
+        Ok(Running::start(&mut self.place.command(words), limit)
+            .with_context(|| format!("cannot run {program}"))?
+            .end()?)
     }
 
     /// The words for a guest that answers the questions `names` inside.
@@ -224,7 +226,8 @@ impl<'a> Sitting<'a> {
         let family = memory::newcomers(&before, &memory::everybody(), std::process::id());
         let sleeps = |pid: &u32| {
             let words = memory::words(*pid);
-            words.iter().zip(&guest).all(|(word, wanted)| word == wanted.as_encoded_bytes()) && words.len() >= guest.len()
+            words.iter().zip(&guest).all(|(word, wanted)| word == wanted.as_encoded_bytes())
+                && words.len() >= guest.len()
         };
         let own = family.into_iter().filter(|pid| !sleeps(pid));
         let weight = own.map(memory::weigh).sum::<std::io::Result<f64>>();
@@ -248,7 +251,8 @@ mod tests {
     #[test]
     fn answers_count_with_their_proof_only() {
         let token = Token::new();
-        let output = format!("noise\nopen 12.5 {}\nstat 7 {}\nread failed: refused\n", token.word("open"), token.word("open"));
+        let output =
+            format!("noise\nopen 12.5 {}\nstat 7 {}\nread failed: refused\n", token.word("open"), token.word("open"));
         assert_eq!(said(&output, "open", token), Some(Said::Values(vec![12.5])));
         assert_eq!(said(&output, "stat", token), None, "with another's proof");
         assert_eq!(said(&output, "read", token), Some(Said::Failed("refused".to_owned())));

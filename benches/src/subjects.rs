@@ -211,7 +211,10 @@ mod tests {
             (peer(""), "have one"),
             (peer("command = \"box\"\nshow = { paths = \"y\", with = \"\" }"), "no list paths.y"),
             (format!("{NATIVE}{NATIVE}"), "two subjects"),
-            (peer("command = \"box\"").replace("\"native\"\nrole = \"native\"", "\"x\"\nrole = \"control\""), "one subject"),
+            (
+                peer("command = \"box\"").replace("\"native\"\nrole = \"native\"", "\"x\"\nrole = \"control\""),
+                "one subject",
+            ),
         ] {
             let error = format!("{:#}", read(&text, PLACES).unwrap_err());
             assert!(error.contains(why), "{error}");

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork, getpid, pipe2};
+use nix::unistd::{ForkResult, Pid, fork, pipe2};
 
 /// A descriptor that becomes readable when the process `pid`, a child of ours, ends.
 pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
@@ -135,9 +135,9 @@ impl Handler {
         SEEN.load(Ordering::Relaxed)
     }
 
-    /// Sends one to this process.
+    /// Sends one to this thread.
     pub fn signal_myself(&self) -> io::Result<()> {
-        Ok(kill(getpid(), Signal::SIGUSR1)?)
+        Ok(raise(Signal::SIGUSR1)?)
     }
 }
 

@@ -19,6 +19,22 @@ pub struct Table {
     pub questions: &'static [&'static str],
 }
 
+/// Other sandboxes beside ours.
+const PEERS: &[&str] = &[
+    "native",
+    "native again",
+    "sentry --write .",
+    "bwrap, same view",
+    "firejail",
+    "nsjail",
+    "sandlock",
+    "runsc, systrap",
+    "podman, crun",
+    "podman, runc",
+    "proot",
+    "strace -f",
+];
+
 /// All tables.
 pub const ALL: &[Table] = &[
     Table {
@@ -72,6 +88,55 @@ pub const ALL: &[Table] = &[
         ],
     },
     Table {
+        name: "peers",
+        subjects: PEERS,
+        questions: &[
+            "null_call",
+            "clock",
+            "fstat",
+            "read",
+            "write",
+            "stat",
+            "open",
+            "listing",
+            "mmap",
+            "signal",
+            "pipe",
+            "futex",
+            "connect",
+            "thread",
+            "fork",
+            "exec",
+            "startup",
+            "memory",
+        ],
+    },
+    Table {
+        name: "peers-programs",
+        subjects: PEERS,
+        questions: &[
+            "shell", "find", "status", "python", "compile", "tar", "untar", "sqlite", "redis", "npm", "sysbench",
+        ],
+    },
+    Table {
+        name: "many",
+        subjects: PEERS,
+        questions: &[
+            "at_once_1",
+            "at_once_4",
+            "at_once_8",
+            "at_once_16",
+            "at_once_64",
+            "at_once_256",
+            "at_once_1_cpu",
+            "at_once_4_cpu",
+            "at_once_8_cpu",
+            "at_once_16_cpu",
+            "at_once_64_cpu",
+            "at_once_256_cpu",
+        ],
+    },
+    Table {
         name: "clock",
         subjects: &["native", "native again", "sentry --write .", "sentry --clock virtual"],
         questions: &["clock", "fork", "exec", "startup", "python", "compile"],
@@ -88,7 +153,9 @@ pub const ALL: &[Table] = &[
             "sentry --interpose full",
             "sentry --fake-root",
         ],
-        questions: &["find", "status", "python", "compile"],
+        questions: &[
+            "shell", "find", "status", "python", "compile", "tar", "untar", "sqlite", "redis", "npm", "sysbench",
+        ],
     },
 ];
 

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use sentry_benches::machine;
 use sentry_benches::patience::Patience;
 use sentry_benches::place::Place;
-use sentry_benches::questions::{self, Question};
+use sentry_benches::questions::{self, Method, Question};
 use sentry_benches::record::{Record, Role, Run};
 use sentry_benches::results::{Journal, Results};
 use sentry_benches::rounds::{self, Effort};
 use sentry_benches::sitting::{self, Sitting};
 use sentry_benches::subjects::{self, Places, Subject};
-use sentry_benches::machine;
 
 use super::{say, show};
 
@@ -99,8 +99,11 @@ impl Peers {
             }
         }
         let mut patience = Patience::new(began, if self.quick { QUICK } else { FULL }, self.rounds.into());
-        let spare = |(_, s): (usize, usize)| !matches!(subjects[s].role, Role::Native | Role::Control);
-        let mut ask = |q: usize, s: usize| patience.ask((q, s), spare, || sitting.ask(q, s));
+        // Cheap questions are all answered in one start, so that leaving out one of them spares nothing.
+        let cheap = |q: usize| matches!(asked[q].method, Method::Call(_));
+        let dear = |q: usize| matches!(asked[q].method, Method::Program(_) | Method::Crowd(..));
+        let spare = |(q, s): (usize, usize)| !cheap(q) && !matches!(subjects[s].role, Role::Native | Role::Control);
+        let mut ask = |q: usize, s: usize| patience.ask((q, s), dear(q), spare, || sitting.ask(q, s));
         let effort = Effort { rounds: self.rounds.into(), within: None };
         let Book { journal, results } = &mut book;
         rounds::run(results, journal, effort, &mut say, &mut ask)?;
@@ -144,11 +147,16 @@ impl Peers {
     fn asked_questions(&self) -> anyhow::Result<Vec<&'static Question>> {
         for name in &self.question {
             let known = questions::named(name).is_some();
-            ensure!(known, "there is no question {name:?}; there are {}", names(questions::ALL.iter().map(|one| one.name)));
+            ensure!(
+                known,
+                "there is no question {name:?}; there are {}",
+                names(questions::ALL.iter().map(|one| one.name))
+            );
         }
         let named = |question: &&Question| self.question.iter().any(|name| name == question.name);
-        let wanted =
-            |question: &&Question| if self.question.is_empty() { question.belongs(self.quick) } else { named(question) };
+        let wanted = |question: &&Question| {
+            if self.question.is_empty() { question.belongs(self.quick) } else { named(question) }
+        };
         Ok(questions::ALL.iter().filter(wanted).collect())
     }
 

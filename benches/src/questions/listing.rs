@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use super::{Granted, Question};
 use crate::stopwatch::Stint;
 
-pub(super) const QUESTION: Question = Question::call("listing", "list a directory of 1000 names", 180, ask).prepared(prepare);
+pub(super) const QUESTION: Question =
+    Question::call("listing", "list a directory of 1000 names", 180, ask).prepared(prepare);
 
 const NAMES: usize = 1000;
 

@@ -48,8 +48,7 @@ fn newcomers_but(before: &HashSet<u32>, now: &HashMap<u32, u32>, ours: impl Fn(u
         }
         at
     };
-    let mut new: Vec<u32> =
-        now.keys().copied().filter(|pid| !before.contains(pid) && ours(oldest(*pid))).collect();
+    let mut new: Vec<u32> = now.keys().copied().filter(|pid| !before.contains(pid) && ours(oldest(*pid))).collect();
     new.sort_unstable();
     new
 }

@@ -10,8 +10,7 @@ use super::{Granted, Question};
 use crate::stopwatch::Stint;
 use crate::sys::map_and_touch;
 
-pub(super) const QUESTION: Question =
-    Question::call("mmap", "`mmap`, 16 page faults, `munmap`", 18_000, ask);
+pub(super) const QUESTION: Question = Question::call("mmap", "`mmap`, 16 page faults, `munmap`", 18_000, ask);
 
 const PAGES: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 

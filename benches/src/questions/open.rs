@@ -13,7 +13,8 @@ use nix::sys::stat::Mode;
 use super::{Granted, Question};
 use crate::stopwatch::Stint;
 
-pub(super) const QUESTION: Question = Question::call("open", "`open` and `close` in the granted directory", 30_000, ask);
+pub(super) const QUESTION: Question =
+    Question::call("open", "`open` and `close` in the granted directory", 30_000, ask);
 
 fn ask(granted: &Granted, stint: Stint) -> io::Result<f64> {
     let data = CString::new(granted.data().into_os_string().into_vec())?;

@@ -12,7 +12,8 @@ use super::{Granted, Question};
 use crate::stopwatch::Stint;
 use crate::sys::name_nothing;
 
-pub(super) const QUESTION: Question = Question::call("trapped", "a call that the supervisor answers unread (`sethostname`, refused)", 40_000, ask);
+pub(super) const QUESTION: Question =
+    Question::call("trapped", "a call that the supervisor answers unread (`sethostname`, refused)", 40_000, ask);
 
 /// A length that no host name has.
 const NO_LENGTH: c_int = -1;

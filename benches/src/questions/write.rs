@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use super::{Granted, Question};
 use crate::stopwatch::Stint;
 
-pub(super) const QUESTION: Question = Question::call("write", "`pwrite` of 4 KiB, cached", 60_000, ask).prepared(prepare);
+pub(super) const QUESTION: Question =
+    Question::call("write", "`pwrite` of 4 KiB, cached", 60_000, ask).prepared(prepare);
 
 fn file(granted: &Granted) -> PathBuf {
     granted.path().join("written")

@@ -7,7 +7,8 @@ use std::io;
 use super::super::{Granted, Question};
 use crate::stopwatch::Stint;
 
-pub(in super::super) const QUESTION: Question = Question::program("find", "`find /usr -maxdepth 3 -size +1k`", &["find"], ask);
+pub(in super::super) const QUESTION: Question =
+    Question::program("find", "`find /usr -maxdepth 3 -size +1k`", &["find"], ask);
 
 /// Even a small system has so many.
 const AT_LEAST: usize = 500;

@@ -8,15 +8,12 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use super::super::{Granted, Question};
+use super::super::{Granted, Question, When};
 use crate::stopwatch::Stint;
 
-pub(in super::super) const QUESTION: Question = Question::program(
-    "redis",
-    "`redis-benchmark`, 4000 requests",
-    &["redis-server", "redis-benchmark"],
-    ask,
-);
+pub(in super::super) const QUESTION: Question =
+    Question::program("redis", "`redis-benchmark`, 4000 requests", &["redis-server", "redis-benchmark"], ask)
+        .only(When::Full);
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -7,8 +7,7 @@ use std::io;
 use super::super::{Granted, Question};
 use crate::stopwatch::Stint;
 
-pub(in super::super) const QUESTION: Question =
-    Question::program("shell", "`sh`, 100 times `/bin/true`", &["sh"], ask);
+pub(in super::super) const QUESTION: Question = Question::program("shell", "`sh`, 100 times `/bin/true`", &["sh"], ask);
 
 const SCRIPT: &str = "i=0; while [ $i -lt 100 ]; do /bin/true || exit 1; i=$((i+1)); done; echo $i";
 

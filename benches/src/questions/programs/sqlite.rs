@@ -29,7 +29,9 @@ fn ask(granted: &Granted, stint: Stint) -> io::Result<f64> {
     let single = "INSERT INTO t (name, value) VALUES ('single', 1);\n".repeat(SINGLES);
     let script = format!("{SCRIPT}{single}SELECT sum(value) FROM t;\n");
     stint.per_run(|| {
-        let sum = super::output(super::program("sqlite3").args(["-batch", "-init", "/dev/null"]).arg(work.fresh()).arg(&script))?;
+        let sum = super::output(
+            super::program("sqlite3").args(["-batch", "-init", "/dev/null"]).arg(work.fresh()).arg(&script),
+        )?;
         super::did(sum == SUM, "sqlite3")
     })
 }

@@ -7,13 +7,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::super::{Granted, Question};
+use super::super::{Granted, Question, When};
 use crate::stopwatch::Stint;
 
 pub(in super::super) const PACK: Question =
     Question::program("tar", "`tar -c`, 2000 files", &["tar"], pack).prepared(prepare);
 
-pub(in super::super) const UNPACK: Question = Question::program("untar", "`tar -x`, 2000 files", &["tar"], unpack);
+pub(in super::super) const UNPACK: Question =
+    Question::program("untar", "`tar -x`, 2000 files", &["tar"], unpack).only(When::Full);
 
 const DIRECTORIES: usize = 40;
 const FILES_EACH: usize = 50;
