@@ -17,6 +17,9 @@ pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// What a line of shell may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
+const RUNTIME: &str = "runtime";
+const STATE: &str = "state";
+
 /// Where `program` is, for the subjects.
 pub fn which(program: &str) -> Option<PathBuf> {
     if program.contains('/') {
@@ -37,7 +40,9 @@ fn guest() -> anyhow::Result<PathBuf> {
 
 /// A directory of the user that subjects run as; removed when dropped.
 pub struct Place {
-    /// The directory.
+    /// What subjects keep for themselves lies here, and the directory of the guests.
+    pub whole: PathBuf,
+    /// The directory that guests are granted and work in.
     pub directory: PathBuf,
     /// The user's home directory.
     pub home: PathBuf,
@@ -51,17 +56,15 @@ impl Place {
             Some(user) => home_of(user)?,
             None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set; set it")?),
         };
-        let directory = home.join(format!("sentry-bench-{}", std::process::id()));
-        std::fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-        let place = Self { directory, home, user: user.map(str::to_owned) };
-        DirBuilder::new().mode(0o700).create(place.directory.join("runtime"))?;
+        let whole = home.join(format!("sentry-bench-{}", std::process::id()));
+        std::fs::create_dir(&whole).with_context(|| format!("cannot make {}", whole.display()))?;
+        let place = Self { directory: whole.join("granted"), whole, home, user: user.map(str::to_owned) };
+        for name in [RUNTIME, STATE, "granted"] {
+            DirBuilder::new().mode(0o700).create(place.whole.join(name))?;
+        }
         std::fs::write(place.directory.join("data"), vec![1; DATA_BYTES])?;
-        let copy = |from: &Path, to: &str| {
-            std::fs::copy(from, place.directory.join(to)).with_context(|| format!("cannot copy {}", from.display()))
-        };
-        copy(&guest()?, "micro")?;
-        if sentry.exists() {
-            copy(sentry, "sentry")?;
+        for (from, to) in [(guest()?, place.micro()), (sentry.to_owned(), place.sentry())] {
+            std::fs::copy(&from, to).with_context(|| format!("cannot copy {}", from.display()))?;
         }
         place.hand_over()?;
         Ok(place)
@@ -69,7 +72,7 @@ impl Place {
 
     /// The copy of the measured sentry.
     pub fn sentry(&self) -> PathBuf {
-        self.directory.join("sentry")
+        self.whole.join("sentry")
     }
 
     /// The copy of the guest program.
@@ -112,8 +115,8 @@ impl Place {
 
     fn hand_over(&self) -> anyhow::Result<()> {
         if let Some(user) = &self.user {
-            let status = Command::new("chown").args(["-R", &format!("{user}:")]).arg(&self.directory).status()?;
-            ensure!(status.success(), "cannot give {} to {user}", self.directory.display());
+            let status = Command::new("chown").args(["-R", &format!("{user}:")]).arg(&self.whole).status()?;
+            ensure!(status.success(), "cannot give {} to {user}", self.whole.display());
         }
         Ok(())
     }
@@ -130,8 +133,9 @@ impl Place {
             }
             None => Command::new(words.next().unwrap_or_default()),
         };
-        // Sandboxes keep things there; whose we have might be root's, or nobody's.
-        command.env("XDG_RUNTIME_DIR", self.directory.join("runtime")).env("HOME", &self.home);
+        // Sandboxes keep things there; the user's own are not for us to add to, and ours might be root's.
+        command.env("XDG_RUNTIME_DIR", self.whole.join(RUNTIME)).env("XDG_STATE_HOME", self.whole.join(STATE));
+        command.env("HOME", &self.home);
         command.args(words).env("PATH", PATH).current_dir(&self.directory);
         command
     }
@@ -147,6 +151,6 @@ fn home_of(user: &str) -> anyhow::Result<PathBuf> {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
+        let _ = std::fs::remove_dir_all(&self.whole);
     }
 }

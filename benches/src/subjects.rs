@@ -93,13 +93,13 @@ pub struct Places<'a> {
     pub sentry: &'a str,
     /// `{directory}`: the granted directory, in which all guests work.
     pub directory: &'a str,
-    /// `{home}`: the user's home directory.
-    pub home: &'a str,
+    /// `{place}`: a directory for what subjects keep for themselves.
+    pub place: &'a str,
 }
 
 impl Places<'_> {
     fn filled(&self, text: &str) -> String {
-        let pairs = [("{sentry}", self.sentry), ("{directory}", self.directory), ("{home}", self.home)];
+        let pairs = [("{sentry}", self.sentry), ("{directory}", self.directory), ("{place}", self.place)];
         pairs.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
     }
 
@@ -166,14 +166,14 @@ pub fn load(file: Option<&Path>, places: Places) -> anyhow::Result<Vec<Subject>>
 ///
 /// Never: a test reads the built-in file.
 pub fn all(sentry: &str, directory: &str) -> Vec<Subject> {
-    load(None, Places { sentry, directory, home: "/nonexistent" }).unwrap_or_else(|error| panic!("{error:#}"))
+    load(None, Places { sentry, directory, place: "/nonexistent" }).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PLACES: Places = Places { sentry: "/d/sentry", directory: "/d", home: "/h" };
+    const PLACES: Places = Places { sentry: "/d/sentry", directory: "/d", place: "/p" };
     const NATIVE: &str = "[[subject]]\nname = \"native\"\nrole = \"native\"\n";
 
     #[test]

@@ -131,8 +131,9 @@ impl Peers {
 
     fn asked_subjects(&self, place: &Place) -> anyhow::Result<Vec<Subject>> {
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
-        let (sentry, directory, home) = (text(place.sentry()), text(place.directory.clone()), text(place.home.clone()));
-        let places = Places { sentry: &sentry, directory: &directory, home: &home };
+        let (sentry, directory, whole) =
+            (text(place.sentry()), text(place.directory.clone()), text(place.whole.clone()));
+        let places = Places { sentry: &sentry, directory: &directory, place: &whole };
         let mut subjects = subjects::load(self.subjects.as_deref(), places)?;
         for name in &self.subject {
             let known = subjects.iter().any(|subject| subject.name == *name);
