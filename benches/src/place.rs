@@ -70,9 +70,9 @@ impl Place {
         Ok(place)
     }
 
-    /// The copy of the measured sentry.
+    /// The copy of the measured sentry, where guests see it too.
     pub fn sentry(&self) -> PathBuf {
-        self.whole.join("sentry")
+        self.directory.join("sentry")
     }
 
     /// The copy of the guest program.
