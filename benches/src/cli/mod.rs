@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use sentry_benches::results::Results;
-use sentry_benches::tables;
+use sentry_benches::tables::{self, Table};
 
 pub mod peers;
 pub mod readme;
@@ -20,7 +20,9 @@ fn say(text: &str) {
 
 /// Prints all tables, and whether promises were kept.
 fn show(results: &Results) -> anyhow::Result<()> {
-    for table in tables::ALL {
+    // Nobody needs a table of questions that were not asked.
+    let asked = |table: &&Table| table.questions.iter().any(|name| results.question(name).is_some());
+    for table in tables::ALL.iter().filter(asked) {
         print(&format!("{}\n", table.markdown(results)))?;
     }
     tables::promises(results).iter().try_for_each(|promise| print(&format!("- {promise}\n")))
