@@ -40,9 +40,16 @@ fn output(command: &mut Command) -> io::Result<Vec<u8>> {
     if output.status.success() {
         return Ok(output.stdout);
     }
-    let error = String::from_utf8_lossy(&output.stderr);
-    let last = error.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no reason given").to_owned();
-    Err(io::Error::other(format!("{} failed with {}: {last}", command.get_program().display(), output.status)))
+    let why = complaint(&String::from_utf8_lossy(&output.stderr)).to_owned();
+    Err(io::Error::other(format!("{} failed with {}: {why}", command.get_program().display(), output.status)))
+}
+
+/// The line that tells what went wrong: the first that says so, or the last that says anything.
+fn complaint(text: &str) -> &str {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let tells =
+        |line: &&str| ["error", "fatal", "denied", "cannot"].iter().any(|word| line.to_lowercase().contains(word));
+    lines.clone().find(tells).or_else(|| lines.next_back()).unwrap_or("no reason given")
 }
 
 fn did(right: bool, program: &str) -> io::Result<()> {
@@ -70,5 +77,24 @@ impl Work {
     fn fresh(&self) -> PathBuf {
         let taken = fs::read_dir(self.path()).map_or(0, Iterator::count);
         self.path().join(format!("run-{taken}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_fails_says_why() {
+        let failed = output(
+            program("sh").args(["-c", "echo; echo fatal: no luck; echo see the log; exit 3"]).stderr(Stdio::piped()),
+        );
+        assert!(
+            failed.unwrap_err().to_string().contains("exit status: 3: no reason given"),
+            "its output is no complaint"
+        );
+        assert_eq!(complaint("\nnpm error code EPERM\nnpm error see the log\n"), "npm error code EPERM");
+        assert_eq!(complaint("one\ntwo\n\n"), "two");
+        assert!(output(&mut program("no-such-program")).unwrap_err().to_string().contains("no-such-program"));
     }
 }
