@@ -45,7 +45,7 @@ pub struct Peers {
     #[arg(long)]
     user: Option<String>,
     /// Where the results go.
-    #[arg(long, default_value = "benches/results/peers.jsonl")]
+    #[arg(long, default_value = "peers.jsonl")]
     json: PathBuf,
 }
 
