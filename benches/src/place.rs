@@ -17,6 +17,8 @@ pub const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// What a line of shell may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// What our directories' names begin with; the number of a process follows.
+const PREFIX: &str = "sentry-bench-";
 const RUNTIME: &str = "runtime";
 const STATE: &str = "state";
 
@@ -56,7 +58,8 @@ impl Place {
             Some(user) => home_of(user)?,
             None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set; set it")?),
         };
-        let whole = home.join(format!("sentry-bench-{}", std::process::id()));
+        forget_those_of_the_dead(&home);
+        let whole = home.join(format!("{PREFIX}{}", std::process::id()));
         std::fs::create_dir(&whole).with_context(|| format!("cannot make {}", whole.display()))?;
         let place = Self { directory: whole.join("granted"), whole, home, user: user.map(str::to_owned) };
         for name in [RUNTIME, STATE, "granted"] {
@@ -141,6 +144,17 @@ impl Place {
     }
 }
 
+/// Removes what runs that were killed have left in `home`.
+fn forget_those_of_the_dead(home: &Path) {
+    for entry in std::fs::read_dir(home).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
+        if number.is_some_and(|number| !Path::new("/proc").join(number.to_string()).exists()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 fn home_of(user: &str) -> anyhow::Result<PathBuf> {
     // Read without name services, which a static program must not load.
     let users = std::fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
@@ -152,5 +166,30 @@ fn home_of(user: &str) -> anyhow::Result<PathBuf> {
 impl Drop for Place {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.whole);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_dead_have_left_is_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let (own, dead) = (format!("{PREFIX}{}", std::process::id()), format!("{PREFIX}4194305"));
+        for name in [own.as_str(), dead.as_str(), "sentry-bench-results", "other"] {
+            std::fs::create_dir_all(home.path().join(name).join("deep")).unwrap();
+        }
+        forget_those_of_the_dead(home.path());
+        let has = |name: &str| home.path().join(name).exists();
+        assert_eq!((has(&own), has(&dead), has("sentry-bench-results"), has("other")), (true, false, true, true));
+    }
+
+    #[test]
+    fn programs_are_found_where_subjects_look_for_them() {
+        assert!(which("sh").is_some() && which("/bin/sh").is_some());
+        assert!(which("no-such-program").is_none() && which("/no/such/program").is_none());
+        assert!(home_of("root").is_ok_and(|home| home.is_absolute()));
+        assert!(format!("{:#}", home_of("nobody-by-this-name").unwrap_err()).contains("useradd"));
     }
 }

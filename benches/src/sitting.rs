@@ -223,14 +223,19 @@ impl<'a> Sitting<'a> {
         let running = Running::start(&mut self.place.command(&words), limit)?;
         let said_so = |line: &str| said(line, "sleep", token).is_some();
         ensure!(said_so(&running.line()?), "the guest did not run: the proof is wrong");
-        let family = memory::newcomers(&before, &memory::everybody(), std::process::id());
         let sleeps = |pid: &u32| {
             let words = memory::words(*pid);
-            words.iter().zip(&guest).all(|(word, wanted)| word == wanted.as_encoded_bytes())
-                && words.len() >= guest.len()
+            words.len() >= guest.len()
+                && words.iter().zip(&guest).all(|(word, wanted)| word == wanted.as_encoded_bytes())
         };
-        let own = family.into_iter().filter(|pid| !sleeps(pid));
-        let weight = own.map(memory::weigh).sum::<std::io::Result<f64>>();
+        let family = memory::newcomers(&before, &memory::everybody(), std::process::id());
+        let (guests, own): (Vec<u32>, Vec<u32>) = family.into_iter().partition(sleeps);
+        let weight = own.into_iter().map(memory::weigh).sum::<std::io::Result<f64>>();
+        // Whoever ends because its guest did leaves no helpers behind. A guest that cannot be seen is killed with its sandbox.
+        let ended = guests.into_iter().filter(|pid| memory::end(*pid)).count();
+        if ended > 0 {
+            running.end()?;
+        }
         weight.context("only root may weigh processes that protect themselves; run as root with --user")
     }
 }

@@ -45,7 +45,7 @@ pub struct Peers {
     #[arg(long)]
     user: Option<String>,
     /// Where the results go.
-    #[arg(long, default_value = "benches/results/peers.jsonl")]
+    #[arg(long, default_value = "peers.jsonl")]
     json: PathBuf,
 }
 
@@ -99,10 +99,9 @@ impl Peers {
             }
         }
         let mut patience = Patience::new(began, if self.quick { QUICK } else { FULL }, self.rounds.into());
-        // Cheap questions are all answered in one start, so that leaving out one of them spares nothing.
-        let cheap = |q: usize| matches!(asked[q].method, Method::Call(_));
+        // Single calls are all answered in one start, so that leaving out one of them spares nothing; starts are what matters.
         let dear = |q: usize| matches!(asked[q].method, Method::Program(_) | Method::Crowd(..));
-        let spare = |(q, s): (usize, usize)| !cheap(q) && !matches!(subjects[s].role, Role::Native | Role::Control);
+        let spare = |(q, s): (usize, usize)| dear(q) && !matches!(subjects[s].role, Role::Native | Role::Control);
         let mut ask = |q: usize, s: usize| patience.ask((q, s), dear(q), spare, || sitting.ask(q, s));
         let effort = Effort { rounds: self.rounds.into(), within: None };
         let Book { journal, results } = &mut book;

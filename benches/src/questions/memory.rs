@@ -11,6 +11,9 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::{Method, Question};
 
 pub(super) const QUESTION: Question =
@@ -59,6 +62,11 @@ pub fn words(pid: u32) -> Vec<Vec<u8>> {
     line.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
 }
 
+/// Ends a guest; whether that could be done.
+pub fn end(pid: u32) -> bool {
+    i32::try_from(pid).is_ok_and(|pid| kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok())
+}
+
 /// The proportional set size of one process in bytes. An error if it may not be read.
 pub fn weigh(pid: u32) -> io::Result<f64> {
     let rollup = match fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) {
@@ -97,7 +105,7 @@ mod tests {
         let before: HashSet<u32> = everybody().into_keys().collect();
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let new = newcomers(&before, &everybody(), std::process::id());
-        child.kill().unwrap();
+        assert!(end(child.id()));
         child.wait().unwrap();
         assert!(new.contains(&child.id()), "{new:?}");
     }

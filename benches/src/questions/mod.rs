@@ -118,7 +118,7 @@ impl Question {
 
     /// How much work one sample is.
     pub fn stint(&self, quick: bool) -> Stint {
-        let (call, run) = if quick { (8, 150) } else { (25, 1000) };
+        let (call, run) = if quick { (8, 150) } else { (25, 300) };
         let within = Duration::from_millis(if matches!(self.method, Method::Call(_)) { call } else { run });
         Stint { most: self.times, within }
     }
