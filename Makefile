@@ -6,7 +6,13 @@ TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 BINARY := target/$(TARGET)/release/sentry
 TEST_TOOLS := gcc make git python3 gdb strace redis-server redis-tools nodejs tmux procps util-linux uidmap bubblewrap iproute2 rsync sqlite3 attr acl golang-go default-jdk-headless chromium-headless-shell fonts-dejavu-core
 
-.PHONY: run build install test test-deps bench docs deps lint hold-cpython hold-debian hold-bench
+BENCH := target/$(TARGET)/release/sentry-bench
+# What Debian has of the sandboxes to compare with, and of the programs that run inside; docs/benchmarks.md tells how to get the rest.
+BENCH_TOOLS := bubblewrap firejail proot strace podman crun uidmap runsc gcc git python3 tar sqlite3 redis-server redis-tools sysbench
+# As root, the sandboxes are started by an ordinary user all the same.
+BENCH_USER := $(shell [ "$$(id -u)" != 0 ] || echo --user sentry-test)
+
+.PHONY: run build install test test-deps bench bench-build bench-quick bench-deps docs deps lint hold-cpython hold-debian hold-bench
 
 run: build
 	$(BINARY) run -- sh -c 'echo "I am $$(id -un) on $$(hostname), and this is all I see:"; ls /'
@@ -19,8 +25,11 @@ build: deps
 deps:
 	@[ -e /usr/include/seccomp.h ] || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends libseccomp-dev; }
 
+# The benchmarks go along if they were built.
 install: build
 	$(SUDO) install -m 755 $(BINARY) /usr/local/bin/sentry
+	[ ! -e $(BENCH) ] || $(SUDO) install -m 755 $(BENCH) /usr/local/bin/sentry-bench
+	[ ! -e $(BENCH) ] || $(SUDO) install -D -m 755 $(dir $(BENCH))micro /usr/local/libexec/sentry/micro
 
 test-deps: deps
 	@missing=; for package in $(TEST_TOOLS); do dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; done; \
@@ -58,11 +67,27 @@ lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-bench: build
+# What `sentry bench` runs; it needs no network, nor does measuring.
+bench-build: build
 	cargo build --release --package sentry-benches
-	cargo run --release --package sentry-benches --bin sentry-bench -- peers --sentry $(BINARY)
-	cargo run --release --package sentry-benches --bin sentry-bench -- readme README.md benches/results/peers.jsonl
-	cargo run --release --package sentry-benches --bin sentry-bench -- readme docs/performance.md benches/results/peers.jsonl
+	@if [ "$$(id -u)" = 0 ]; then id sentry-test >/dev/null 2>&1 || useradd -m sentry-test; fi
+
+# Two minutes, with the sandboxes that are here.
+bench-quick: bench-build
+	$(BINARY) bench peers --quick $(BENCH_USER) --json target/bench/peers-quick.jsonl
+
+# Up to half an hour; the tables of the documents are made anew from it. On a quiet machine.
+bench: bench-build
+	$(BINARY) bench peers $(BENCH_USER) --json benches/results/peers.jsonl
+	$(BINARY) bench readme README.md benches/results/peers.jsonl
+	$(BINARY) bench readme docs/performance.md benches/results/peers.jsonl
+	$(BINARY) bench readme docs/benchmarks.md benches/results/peers.jsonl
+
+# Other sandboxes and programs, as far as Debian has them. Nothing fails without them.
+bench-deps: deps
+	@$(SUDO) apt-get update -q; for package in $(BENCH_TOOLS); do \
+	  dpkg -s $$package >/dev/null 2>&1 || $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$package \
+	    || echo "$$package cannot be installed here; it will be missing in the tables, and said to be"; done
 
 # Rewrites the generated page of syscalls and the help snapshot.
 docs:

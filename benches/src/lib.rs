@@ -12,6 +12,8 @@
 pub mod compare;
 pub mod limited;
 pub mod machine;
+pub mod mechanisms;
+pub mod patience;
 pub mod place;
 pub mod proof;
 pub mod published;
@@ -20,6 +22,7 @@ pub mod record;
 pub mod report;
 pub mod results;
 pub mod rounds;
+pub mod sitting;
 pub mod statistics;
 pub mod stopwatch;
 pub mod subjects;

@@ -4,6 +4,7 @@
 //! its own, and counts only if what can be computed from it by `micro` comes back: as a word behind the number, or, where
 //! not even a pipe may be paid for, as the exit code.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -61,6 +62,17 @@ impl FromStr for Token {
     }
 }
 
+/// What stands in a command for a word that no other start has.
+const UNIQUE: &str = "{unique}";
+
+/// A word of a command for one start: `{unique}` becomes something that no other start has.
+pub fn filled_in(word: &OsStr, token: Token) -> OsString {
+    match word.to_str() {
+        Some(text) if text.contains(UNIQUE) => text.replace(UNIQUE, &token.to_string()).into(),
+        _ => word.to_owned(),
+    }
+}
+
 /// splitmix64: every bit of the number matters to every bit of the result.
 fn mixed(number: u64) -> u64 {
     let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -85,6 +97,13 @@ mod tests {
         assert_ne!(token.word("open"), token.word("stat"));
         assert_ne!(token.word("open"), token.next().word("open"));
         assert_ne!(token.word("open"), token.to_string());
+    }
+
+    #[test]
+    fn each_start_has_words_of_its_own() {
+        let token = Token(1);
+        assert_eq!(filled_in("--name={unique}".as_ref(), token), format!("--name={token}").as_str());
+        assert_eq!(filled_in("{other}".as_ref(), token), "{other}");
     }
 
     #[test]

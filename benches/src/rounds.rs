@@ -23,14 +23,20 @@ impl Effort {
     pub const FEWEST: usize = 3;
 }
 
-/// Asks `ask(question, subject)`, by their places in `results`, and keeps the answers in `journal` and `results`. The
-/// run, its subjects and questions must be in both already. `say` tells the user how far it is.
+/// What `ask` may fail with to end the run: the round that has begun does not count.
+#[derive(Debug, thiserror::Error)]
+#[error("time is up")]
+pub struct TimeIsUp;
+
+/// Asks `ask(question, subject)`, by their places in `results`, which answers nothing where the question makes no sense or
+/// is not put in this round, and keeps the answers in `journal` and `results`. The run, its subjects and questions must be in
+/// both already. `say` tells the user how far it is.
 pub fn run(
     results: &mut Results,
     journal: &mut Journal,
     effort: Effort,
     say: &mut dyn FnMut(&str),
-    ask: &mut dyn FnMut(usize, usize) -> anyhow::Result<f64>,
+    ask: &mut dyn FnMut(usize, usize) -> anyhow::Result<Option<f64>>,
 ) -> anyhow::Result<()> {
     let start = Instant::now();
     let watch = Watch::begin();
@@ -50,7 +56,7 @@ pub fn run(
     let mut counted = 0;
     let mut longest = Duration::ZERO;
     // Round 0 warms up.
-    for round in 0..=effort.rounds {
+    'rounds: for round in 0..=effort.rounds {
         let began = Instant::now();
         if counted >= Effort::FEWEST && effort.within.is_some_and(|within| start.elapsed() + longest > within) {
             break;
@@ -64,8 +70,9 @@ pub fn run(
                 }
                 let (question, subject) = (question.clone(), subjects[s].clone());
                 let record = match ask(q, s) {
-                    Ok(value) if round > 0 => Record::Sample { question, subject, round: round - 1, value },
+                    Ok(Some(value)) if round > 0 => Record::Sample { question, subject, round: round - 1, value },
                     Ok(_) => continue,
+                    Err(error) if error.is::<TimeIsUp>() => break 'rounds,
                     Err(error) => {
                         let why = format!("{error:#}");
                         say(&format!("{subject}, {question}: {why}"));
@@ -111,8 +118,9 @@ mod tests {
     fn asked(effort: Effort, ask: &mut dyn FnMut(usize, usize) -> anyhow::Result<f64>) -> Results {
         let directory = tempfile::tempdir().unwrap();
         let mut results = results();
+        let mut ask = |q, s| ask(q, s).map(Some);
         let mut journal = Journal::create(&directory.path().join("j")).unwrap();
-        run(&mut results, &mut journal, effort, &mut |_| {}, ask).unwrap();
+        run(&mut results, &mut journal, effort, &mut |_| {}, &mut ask).unwrap();
         results
     }
 
@@ -141,6 +149,30 @@ mod tests {
         assert_eq!(times, 3);
         let row = results.row("x", "b").unwrap();
         assert_eq!((row.failure.as_deref(), row.values().len()), (Some("broke"), 0));
+    }
+
+    #[test]
+    fn who_has_no_turn_has_not_failed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut results, mut times) = (results(), [0, 0]);
+        let mut journal = Journal::create(&directory.path().join("j")).unwrap();
+        let effort = Effort { rounds: 9, within: None };
+        let mut ask = |q: usize, s: usize| {
+            times[s] += usize::from(q == 0);
+            match (q, s, times[s]) {
+                (0, 0, 5) => Err(TimeIsUp.into()),
+                (0, 1, 2) => Ok(None),
+                _ => Ok(Some(1.0)),
+            }
+        };
+        run(&mut results, &mut journal, effort, &mut |_| {}, &mut ask).unwrap();
+        let rounds = |subject| {
+            let samples = &results.row("x", subject).unwrap().samples;
+            samples.iter().map(|(round, _)| *round).collect::<Vec<_>>()
+        };
+        assert_eq!((rounds("a"), rounds("b")), (vec![0, 1, 2], vec![1, 2, 3]));
+        assert!(results.rows.iter().all(|row| row.failure.is_none()));
+        assert_eq!(results.end.unwrap().0, 3);
     }
 
     #[test]

@@ -22,6 +22,22 @@ pub struct Table {
     pub questions: &'static [&'static str],
 }
 
+/// Other sandboxes beside ours.
+const PEERS: &[&str] = &[
+    "native",
+    "native again",
+    "sentry --write .",
+    "bwrap, same view",
+    "firejail",
+    "nsjail",
+    "sandlock",
+    "runsc, systrap",
+    "podman, crun",
+    "podman, runc",
+    "proot",
+    "strace -f",
+];
+
 /// All tables.
 pub const ALL: &[Table] = &[
     Table {
@@ -75,6 +91,55 @@ pub const ALL: &[Table] = &[
         ],
     },
     Table {
+        name: "peers",
+        subjects: PEERS,
+        questions: &[
+            "null_call",
+            "clock",
+            "fstat",
+            "read",
+            "write",
+            "stat",
+            "open",
+            "listing",
+            "mmap",
+            "signal",
+            "pipe",
+            "futex",
+            "connect",
+            "thread",
+            "fork",
+            "exec",
+            "startup",
+            "memory",
+        ],
+    },
+    Table {
+        name: "peers-programs",
+        subjects: PEERS,
+        questions: &[
+            "shell", "find", "status", "python", "compile", "tar", "untar", "sqlite", "redis", "npm", "sysbench",
+        ],
+    },
+    Table {
+        name: "many",
+        subjects: PEERS,
+        questions: &[
+            "at_once_1",
+            "at_once_4",
+            "at_once_8",
+            "at_once_16",
+            "at_once_64",
+            "at_once_256",
+            "at_once_1_cpu",
+            "at_once_4_cpu",
+            "at_once_8_cpu",
+            "at_once_16_cpu",
+            "at_once_64_cpu",
+            "at_once_256_cpu",
+        ],
+    },
+    Table {
         name: "clock",
         subjects: &["native", "native again", "sentry --write .", "sentry --clock virtual"],
         questions: &["clock", "fork", "exec", "startup", "python", "compile"],
@@ -91,7 +156,9 @@ pub const ALL: &[Table] = &[
             "sentry --interpose full",
             "sentry --fake-root",
         ],
-        questions: &["find", "status", "python", "compile"],
+        questions: &[
+            "shell", "find", "status", "python", "compile", "tar", "untar", "sqlite", "redis", "npm", "sysbench",
+        ],
     },
 ];
 
@@ -117,6 +184,9 @@ impl Table {
     }
 }
 
+/// So many columns more than lines are too many.
+const WIDE: usize = 7;
+
 /// All questions of a group, and all subjects that answered any of them.
 pub fn of_group(results: &Results, group: &str) -> String {
     let questions: Vec<&Question> = results.questions.iter().filter(|question| question.group == group).collect();
@@ -125,8 +195,17 @@ pub fn of_group(results: &Results, group: &str) -> String {
     grid(results, &questions, &names.filter(|name| told(name)).collect::<Vec<_>>()) + "\n" + &results.provenance()
 }
 
-/// A line a question, a column a subject.
+/// A line a question, a column a subject; or the other way round where that would be wide.
 fn grid(results: &Results, questions: &[&Question], subjects: &[&str]) -> String {
+    if subjects.len() > questions.len() + WIDE {
+        let heads: String = questions.iter().map(|question| format!(" {} |", question.asks)).collect();
+        let mut text = format!("| |{heads}\n|---|{}\n", "---|".repeat(questions.len()));
+        for subject in subjects {
+            let cells = questions.iter().map(|question| format!(" {} |", results.cell(&question.name, subject)));
+            text.push_str(&format!("| {subject} |{}\n", cells.collect::<String>()));
+        }
+        return text;
+    }
     let heads: String = subjects.iter().map(|name| format!(" {name} |")).collect();
     let mut text = format!("| |{heads}\n|---|{}\n", "---|".repeat(subjects.len()));
     for question in questions {

@@ -4,6 +4,7 @@
 //! met when the whole interval keeps the goal, missed when none of it does, and within noise otherwise. What a run did not
 //! ask stands there as not measured, with the reason if there is one.
 
+use crate::mechanisms::calls;
 use crate::record::{Question, Role, Unit};
 use crate::results::Results;
 use crate::statistics::{Estimate, FEW};
@@ -156,46 +157,12 @@ fn floor(peers: &Results, question: &str) -> Option<f64> {
     Some(1.0 + notification / native)
 }
 
-/// A notification against the cheapest way to hand a word to another process and back.
-///
-/// Both are measured in several placements (on one CPU, on two, unpinned): those are compared whose names agree most.
+/// A notification against the cheapest way to hand a word to another process and back; on one CPU, where both cost two
+/// switches and nothing else.
 fn round_trip(mechanisms: &Results) -> Target {
-    const WHAT: &str = "notification and answer, times a futex ping-pong";
-    let named = |words: &[&str]| {
-        let fits = |name: &str| words.iter().all(|word| name.to_lowercase().contains(word));
-        mechanisms.subjects.iter().map(|subject| subject.name.as_str()).filter(|name| fits(name)).collect::<Vec<_>>()
-    };
-    let (notifies, futexes) = (named(&["notify", "reply"]), named(&["futex", "ping"]));
-    let mut best = ("", "", "");
-    let mut agreement = None;
-    for question in &mechanisms.questions {
-        for notify in &notifies {
-            for futex in &futexes {
-                let agrees = Some(shared_words(notify, futex));
-                if agrees > agreement && mechanisms.ratio_to(&question.name, notify, futex).is_some() {
-                    (best, agreement) = ((question.name.as_str(), *notify, *futex), agrees);
-                }
-            }
-        }
-    }
-    let (question, notify, futex) = best;
-    let mut target = Ask::of(mechanisms, question, notify).against(futex).at_most(1.1, WHAT);
-    if target.value.is_some() && target.note.is_empty() {
-        target.note = format!("{notify}, against {futex}");
-    }
-    target
-}
-
-/// How many words two names have in common.
-fn shared_words(one: &str, other: &str) -> usize {
-    let words = |name: &str| -> Vec<String> {
-        name.split(|letter: char| !letter.is_alphanumeric())
-            .filter(|word| !word.is_empty())
-            .map(str::to_lowercase)
-            .collect()
-    };
-    let other = words(other);
-    words(one).iter().filter(|word| other.contains(word)).count()
+    Ask::of(mechanisms, calls::NULL, "notify, reply, sync, one CPU")
+        .against("futex ping-pong, one CPU")
+        .at_most(1.1, "notification and answer, times a futex ping-pong")
 }
 
 /// The CPU time of each of 256 sandboxes that start at once.
@@ -365,29 +332,6 @@ mod tests {
         let open = targets.iter().find(|target| target.what.contains("`open`")).unwrap();
         assert_eq!(open.verdict(), Verdict::Missed);
         assert!(open.line().ends_with("missed; a notification that is answered unread makes 5.00x"), "{}", open.line());
-    }
-
-    #[test]
-    fn a_notification_is_held_against_a_futex_in_the_same_place() {
-        let mut results = Results::default();
-        results.run.study = "mechanisms".to_owned();
-        let subjects =
-            [("futex ping-pong, other CPU", 9.0), ("futex ping-pong, same CPU", 3.0), ("notify, reply, same CPU", 3.1)];
-        for (name, value) in subjects {
-            let (subject, how) = (name.to_owned(), String::new());
-            let record = Subject { name: subject.clone(), role: Role::Mechanism, how, version: None, missing: None };
-            results.add(Record::Subject(record));
-            for round in 0..6 {
-                let question = "call".to_owned();
-                results.add(Record::Sample { question, subject: subject.clone(), round, value });
-            }
-        }
-        let (name, asks, group) = ("call".to_owned(), "a call".to_owned(), "calls".to_owned());
-        results.add(Record::Question(Question { name, asks, group, unit: Unit::Ns }));
-        let targets = of(&[&results]);
-        let target = targets.iter().find(|target| target.what.contains("futex")).unwrap();
-        assert_eq!(target.verdict(), Verdict::Met);
-        assert_eq!(target.note, "notify, reply, same CPU, against futex ping-pong, same CPU");
     }
 
     #[test]

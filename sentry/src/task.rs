@@ -36,11 +36,23 @@ use crate::platform::{Notification, Platform};
 use crate::supervise::Shared;
 use crate::supervise::clock::vdso;
 
+/// What a handler has to tell.
+enum Note {
+    Denial(Denial),
+    Decision(Decision),
+}
+
 /// One pending call.
 pub struct Task<'a, P> {
     notification: Notification,
     shared: &'a Shared<P>,
     lead: Option<&'a dyn Fn() -> bool>,
+    /// For a thread that must not wait: whether the call can be left to another.
+    brief: Option<&'a dyn Fn() -> bool>,
+    /// Whether it has been left.
+    left: Cell<bool>,
+    /// What is told only if it is not left.
+    notes: RefCell<Vec<Note>>,
     /// Whether the caller was still there after the last read.
     confirmed: Cell<bool>,
     /// The caller's root, while this thread has it too.
@@ -58,6 +70,9 @@ impl<'a, P: Platform> Task<'a, P> {
             notification,
             shared,
             lead: None,
+            brief: None,
+            left: Cell::new(false),
+            notes: RefCell::default(),
             confirmed: Cell::new(false),
             root: RefCell::default(),
             wish: Cell::new(None),
@@ -69,6 +84,41 @@ impl<'a, P: Platform> Task<'a, P> {
     /// than once, and says whether another thread leads now.
     pub fn led(self, hand_over: &'a dyn Fn() -> bool) -> Self {
         Self { lead: Some(hand_over), ..self }
+    }
+
+    /// The same, answered by a thread that must not wait: before it would, `can_leave` is asked whether another thread can begin
+    /// the call anew. What came of it counts only if it [`is_left`](Self::is_left) not.
+    pub fn briefly(self, can_leave: &'a dyn Fn() -> bool) -> Self {
+        Self { brief: Some(can_leave), ..self }
+    }
+
+    /// Whether the call has to be begun anew by a thread that may wait. If not, what was noted is told now.
+    pub fn is_left(&self) -> bool {
+        if self.left.get() {
+            return true;
+        }
+        for note in self.notes.take() {
+            self.tell(note);
+        }
+        false
+    }
+
+    fn leave(&self) -> bool {
+        if self.brief.is_some_and(|can_leave| can_leave()) {
+            self.left.set(true);
+        }
+        self.left.get()
+    }
+
+    fn note(&self, note: Note) {
+        if self.brief.is_some() { self.notes.borrow_mut().push(note) } else { self.tell(note) }
+    }
+
+    fn tell(&self, note: Note) {
+        match note {
+            Note::Denial(denial) => self.shared.denials.record(denial),
+            Note::Decision(decision) => self.shared.audit.record(self.own_ids().unwrap_or_default(), decision),
+        }
     }
 
     /// Runs `act` with the caller's root as this thread's, if that may be another than the view's: absolute paths and links
@@ -83,7 +133,7 @@ impl<'a, P: Platform> Task<'a, P> {
             return Ok(act());
         }
         if !roots.is_quick(&root) {
-            let _ = self.may_wait();
+            self.wait_or_leave()?;
             roots.learn(&root);
         }
         let entered = roots.enter(&root)?;
@@ -254,7 +304,7 @@ impl<P: Platform> Guest for Task<'_, P> {
 
     fn credentials_of(&self, process: i32) -> Result<Arc<Credentials>, Errno> {
         // There may be many processes.
-        let _ = self.may_wait();
+        self.wait_or_leave()?;
         self.credentials_here(self.number_here(process)?)
     }
 
@@ -285,7 +335,9 @@ impl<P: Platform> Guest for Task<'_, P> {
         let stat = entry.name().and_then(|name| fstatat(&self.shared.proc, name, AtFlags::empty()));
         match stat.map(|stat| stat.st_size.cast_unsigned()) {
             // Numbers above a limit that was lowered do not fill what is below it.
-            Ok(count) if count >= limit => self.descriptors_below(limit).is_ok_and(|count| count < limit),
+            Ok(count) if count + P::FREE_NUMBERS > limit => {
+                self.descriptors_below(limit).is_ok_and(|count| count + P::FREE_NUMBERS <= limit)
+            }
             _ => true,
         }
     }
@@ -297,7 +349,15 @@ impl<P: Platform> Guest for Task<'_, P> {
     }
 
     fn may_wait(&self) -> bool {
+        if self.brief.is_some() {
+            let _ = self.leave();
+            return false;
+        }
         self.acting.get().unwrap_or_else(|| self.lead.is_none_or(|hand_over| hand_over()))
+    }
+
+    fn wait_or_leave(&self) -> Result<(), Errno> {
+        if self.may_wait() || !self.left.get() { Ok(()) } else { Err(Errno::EAGAIN) }
     }
 
     fn as_itself(&self, act: &mut dyn FnMut() -> Answer) -> Answer {
@@ -435,11 +495,11 @@ impl<P: Platform> Guest for Task<'_, P> {
     }
 
     fn record(&self, denial: Denial) {
-        self.shared.denials.record(denial);
+        self.note(Note::Denial(denial));
     }
 
     fn decided(&self, decision: Decision) {
-        self.shared.audit.record(self.own_ids().unwrap_or_default(), decision);
+        self.note(Note::Decision(decision));
     }
 }
 

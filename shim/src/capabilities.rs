@@ -25,11 +25,15 @@ const MOUNTING: Capabilities = Capabilities { effective: ADMIN, permitted: ADMIN
 fn drop_to(keep: u64, bound: u64) -> Result<(), Failure> {
     // No program can gain rights by exec from here on: set-id bits and file capabilities have no effect.
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).step(|| "set no_new_privs")?;
-    // Beyond the last capability this kernel knows there is nothing to read; what is gone already cannot be dropped again.
-    let held = |capability: &u64| matches!(sys::prctl(libc::PR_CAPBSET_READ, *capability, 0), Ok(1));
-    for capability in (0..64).filter(|capability| bound & 1 << capability == 0).filter(held) {
-        sys::prctl(libc::PR_CAPBSET_DROP, capability, 0)
-            .step(|| format!("drop capability {capability} from the bounding set"))?;
+    for capability in (0..64).filter(|capability| bound & 1 << capability == 0) {
+        // What is gone already cannot be dropped again, for whoever has lost the right to; and beyond the last capability
+        // that this kernel knows there is nothing to read.
+        match sys::prctl(libc::PR_CAPBSET_READ, capability, 0) {
+            Ok(1) => sys::prctl(libc::PR_CAPBSET_DROP, capability, 0).map(drop),
+            Err(Errno::EINVAL) => break,
+            _ => Ok(()),
+        }
+        .step(|| format!("drop capability {capability} from the bounding set"))?;
     }
     sys::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0).step(|| "clear ambient capabilities")?;
     let wanted = Capabilities { effective: keep, permitted: keep, inheritable: 0 };

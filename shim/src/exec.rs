@@ -8,7 +8,7 @@ use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{chdir, getpid, setpgid, tcsetpgrp};
+use nix::unistd::{chdir, getpid, read, setpgid, tcsetpgrp};
 
 use crate::failure::{Failure, Step};
 use crate::plan::{Plan, Stdio};
@@ -19,7 +19,7 @@ use crate::{filter, landlock, limits, sys};
 pub struct Seat<'a> {
     /// The sandbox's terminal, if it has one.
     pub terminal: Option<&'a OwnedFd>,
-    /// Where the listener goes.
+    /// Where the listener goes, or whom to ask to be traced.
     pub supervisor: BorrowedFd<'a>,
     /// The mask that the user's shell had.
     pub umask: Mode,
@@ -111,9 +111,14 @@ fn prepare(plan: &Plan, seat: &Seat) -> Result<(), Failure> {
                 failure.remedy("a program outside traces it already, or kernel.yama.ptrace_scope is 3; run without that, or without --clock")
             })?;
         }
+        if plan.traced {
+            be_traced(supervisor)?;
+        }
         filter::load(plan)?
     };
-    pass_on(listener, supervisor.as_fd(), b"L").step(|| "hand the listener to the supervisor")?;
+    if let Some(listener) = listener {
+        pass_on(listener, supervisor.as_fd(), b"L").step(|| "hand the listener to the supervisor")?;
+    }
     let mut blocked = SigSet::empty();
     if patched(plan) {
         // A signal would stop us for init, which sleeps until we have run the program; it will unblock them.
@@ -123,7 +128,31 @@ fn prepare(plan: &Plan, seat: &Seat) -> Result<(), Failure> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&blocked), None).step(|| "unblock signals")
 }
 
+/// Asks the supervisor to trace this process, and waits until it does: from here on every event of ours, and of all that we
+/// start, is told to it. The answer is an errno, or 0.
+fn be_traced(supervisor: BorrowedFd) -> Result<(), Failure> {
+    let step = || "be traced by the supervisor";
+    // The supervisor knows us by another number: a descriptor means the same to both.
+    let own = sys::open_process(getpid().as_raw()).step(step)?;
+    pass_on(own, supervisor, TRACE_ME).step(step)?;
+    let mut errno = [0; 4];
+    match read(supervisor, &mut errno).step(step)? {
+        4 => match i32::from_ne_bytes(errno) {
+            0 => Ok(()),
+            errno => Err(Failure::new(step(), Errno::from_raw(errno)).remedy(
+                "a program outside traces it already, or a security module forbids it; run without that, or without --platform ptrace",
+            )),
+        },
+        _ => Err(Failure::check(step())),
+    }
+}
+
+/// What the guest's process says when it wants to be traced.
+pub const TRACE_ME: &[u8; 1] = b"T";
+/// What init says when it can no longer be looked into.
+pub const OUT_OF_REACH: &[u8; 1] = b"D";
+
 /// Whether init stops the first program to patch its vDSO: its memory is still init's now, which nobody else may trace.
 pub(crate) fn patched(plan: &Plan) -> bool {
-    plan.clock.as_ref().is_some_and(|clock| clock.patch.is_some())
+    !plan.traced && plan.clock.as_ref().is_some_and(|clock| clock.patch.is_some())
 }

@@ -76,8 +76,14 @@ fn begin(plan: &Plan, channels: &Channels, proc: OwnedFd) -> Result<(Pid, Option
         Root::Pretended => capabilities::keep_chroot(),
         Root::Mapped(_) => capabilities::keep_roots(),
     }?;
-    // Before there is a guest to look: its own exec makes it dumpable again.
-    sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).step(|| "protect init from the guest")?;
+    // Before there is a guest to look: its own exec makes it dumpable again. Only a tracer must get hold of the guest's process
+    // while that has our memory; it stops the program before its first instruction until we have said that we are out of reach.
+    let out_of_reach = || sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).step(|| "protect init from the guest");
+    if plan.traced {
+        sys::prctl(libc::PR_SET_DUMPABLE, 1, 0).step(|| "let the supervisor trace the guest")?;
+    } else {
+        out_of_reach()?;
+    }
     let seat = exec::Seat { terminal: terminal.as_ref(), supervisor: channels.supervisor.as_fd(), umask: guest_umask };
     let mut failed = None;
     let mut stack = vec![0; 256 * 1024];
@@ -91,7 +97,10 @@ fn begin(plan: &Plan, channels: &Channels, proc: OwnedFd) -> Result<(Pid, Option
     if let Some(failure) = failed {
         return Err(failure);
     }
-    if let Some(patch) = plan.clock.as_ref().and_then(|clock| clock.patch.as_ref()) {
+    if plan.traced {
+        out_of_reach()?;
+        write(&channels.supervisor, exec::OUT_OF_REACH).step(|| "let the program begin")?;
+    } else if let Some(patch) = plan.clock.as_ref().and_then(|clock| clock.patch.as_ref()) {
         patch_first_program(guest, patch, monitor)?;
     }
     Ok((guest, terminal))
@@ -207,11 +216,7 @@ fn forward(order: ToInit, guest: Pid, terminal: Option<&OwnedFd>) {
 /// Ends whatever the guest left behind, adds up what was used, and tells the monitor.
 fn report_end(status: WaitStatus, monitor: BorrowedFd) {
     // Asked before the others are killed: is there room for one more process?
-    let pids_exhausted = match sys::clone(0) {
-        Ok(None) => sys::exit_now(0),
-        Ok(Some(_)) => false,
-        Err(errno) => errno == Errno::EAGAIN,
-    };
+    let pids_exhausted = sys::spawn_nothing() == Err(Errno::EAGAIN);
     let _ = sys::kill(-1, libc::SIGKILL);
     while !matches!(waitpid(None, Some(WaitPidFlag::__WALL)), Err(Errno::ECHILD)) {}
     let (code, signal) = match status {

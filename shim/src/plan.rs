@@ -222,8 +222,10 @@ pub struct Plan {
     pub own_network: bool,
     /// Host name inside.
     pub hostname: String,
-    /// The main filter; it is loaded with a listener.
+    /// The main filter; it is loaded with a listener, or asks a tracer.
     pub filter: Vec<Instruction>,
+    /// The supervisor traces every process of the guest instead of listening.
+    pub traced: bool,
     /// More filters, loaded before the main one (user profiles); they can only take away.
     pub profiles: Vec<Vec<Instruction>>,
     /// The filter that the supervisor puts on itself.

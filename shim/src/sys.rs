@@ -61,6 +61,26 @@ pub fn spawn_sharing_memory(stack: &mut [u8], child: &mut dyn FnMut() -> i32) ->
     Errno::result(pid)
 }
 
+/// pidfd_open(2).
+pub fn open_process(pid: libc::pid_t) -> Sys<OwnedFd> {
+    // SAFETY: integers only.
+    descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+}
+
+/// Makes a process that ends at once, for the sake of whether it can be made. It shares our memory, so that no page table is
+/// copied, and nobody waits for it: others may stop it.
+pub fn spawn_nothing() -> Sys<libc::pid_t> {
+    extern "C" fn end(_: *mut c_void) -> libc::c_int {
+        0
+    }
+    // Never freed: it is the process's stack for as long as that lives.
+    let stack: &'static mut [u8] = Box::leak(Box::new([0; 4096]));
+    let top = stack.as_mut_ptr_range().end;
+    let aligned = top.wrapping_sub(top as usize % 16);
+    // SAFETY: the child uses nothing but its stack, which is its own for ever.
+    Errno::result(unsafe { libc::clone(end, aligned.cast(), libc::CLONE_VM | libc::SIGCHLD, std::ptr::null_mut()) })
+}
+
 /// Ends the process at once, running no destructors.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: exit_group has no memory effects.
@@ -78,6 +98,23 @@ pub fn clone_tree(at: Option<BorrowedFd>, path: &CStr, recursive: bool) -> Sys<O
     }
     // SAFETY: `path` is NUL-terminated and outlives the call.
     descriptor(unsafe { libc::syscall(libc::SYS_open_tree, raw(at), path.as_ptr(), flags) })
+}
+
+/// move_mount(2): attaches the detached tree `tree` at `name` in `parent`; a link there is not followed.
+pub fn attach_at(tree: BorrowedFd, parent: BorrowedFd, name: &CStr) -> Sys<()> {
+    const FROM_EMPTY: libc::c_uint = 0x4;
+    // SAFETY: both paths are NUL-terminated; the descriptors are borrowed for the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            parent.as_raw_fd(),
+            name.as_ptr(),
+            FROM_EMPTY,
+        )
+    })
+    .map(drop)
 }
 
 /// move_mount(2): attaches the detached tree `tree` at the object `onto`.
@@ -458,6 +495,16 @@ pub fn default_signals() {
     for signal in 1..=64 {
         // SAFETY: SIG_DFL is valid for every signal; the calls that fail (SIGKILL, SIGSTOP, glibc's own) change nothing.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// Whether this process ignores a signal: sigaction(2).
+pub fn ignores_signal(signal: libc::c_int) -> Sys<bool> {
+    // SAFETY: all zero bytes are a valid sigaction, which the kernel fills; nothing is changed.
+    unsafe {
+        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        Errno::result(libc::sigaction(signal, std::ptr::null(), &raw mut action))?;
+        Ok(action.sa_sigaction == libc::SIG_IGN)
     }
 }
 

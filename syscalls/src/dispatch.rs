@@ -4,8 +4,8 @@ use nix::errno::Errno;
 
 use crate::credentials::Credentials;
 use crate::guest::Guest;
-use crate::reply::{Answer, Continue, Response};
-use crate::table::Routes;
+use crate::reply::{Answer, Continue, Response, Rewritten};
+use crate::table::{Routes, Verdict};
 
 /// An emulating handler, with its arguments still in registers.
 pub type Emulator = fn(&dyn Guest, [u64; 6]) -> Answer;
@@ -14,6 +14,9 @@ pub type Observer = fn(&dyn Guest, [u64; 6]);
 
 /// Says whether pretended credentials allow a call. It sees nothing else, the guest's memory least of all.
 pub type Permission = fn(&Credentials) -> Result<(), Errno>;
+
+/// Says what values the argument registers are to have, or who answers the call instead. It sees the registers alone.
+pub type Rewriter = fn([u64; 6]) -> Result<[u64; 6], Emulator>;
 
 /// How a notified call is answered.
 #[derive(Clone, Copy, Debug)]
@@ -27,22 +30,29 @@ pub enum Handler {
     /// Refused to those who pretend to have no right to it, and otherwise run by the kernel. As above, only for calls that
     /// ring 1 makes harmless.
     Permit(Permission),
+    /// Run by the kernel with other values in its registers. Only where a tracer answers.
+    Rewrite(Rewriter),
 }
 
 /// Looks up and runs handlers for the routes of one policy.
 pub struct Dispatch {
-    handlers: Vec<Option<Handler>>,
+    routes: Routes,
 }
 
 impl Dispatch {
-    /// Builds the array from `routes`.
-    pub fn new(routes: &Routes) -> Self {
-        Self { handlers: (0..routes.len()).map(|number| routes.get(number).and_then(|route| route.handler)).collect() }
+    /// Answers by `routes`.
+    pub fn new(routes: Routes) -> Self {
+        Self { routes }
+    }
+
+    /// What our filter says of a call: with a tracer, calls that a filter of the guest's asks about come here as well.
+    pub fn verdict(&self, number: usize, registers: &[u64; 6]) -> Verdict {
+        self.routes.verdict(number, registers)
     }
 
     /// The handler of `number`, if the filter can notify us of it at all.
     pub fn handler(&self, number: usize) -> Option<Handler> {
-        self.handlers.get(number).copied().flatten()
+        self.routes.get(number)?.handler
     }
 
     /// Answers one call. A call without a handler fails with `ENOSYS`: it cannot have come through our filter.
@@ -59,6 +69,10 @@ impl Dispatch {
                     Response::Continue(Continue(()))
                 }
                 Err(errno) => Response::Fail(errno),
+            },
+            Some(Handler::Rewrite(rewrite)) => match rewrite(registers) {
+                Ok(registers) => Response::Rewrite(Rewritten(registers)),
+                Err(handler) => handler(guest, registers).into(),
             },
             None => Response::Fail(Errno::ENOSYS),
         }

@@ -186,6 +186,13 @@ pub trait Guest {
         true
     }
 
+    /// The same where the call has changed nothing so far. An error says that it must be left now, with any errno at all: it
+    /// will be begun anew by somebody who may wait, and nobody is told of this attempt.
+    fn wait_or_leave(&self) -> Result<(), Errno> {
+        let _ = self.may_wait();
+        Ok(())
+    }
+
     /// What the kernel says about where a descriptor of the *supervisor* lies: a path in the view, with ` (deleted)` behind
     /// it when that name is gone, or something like `pipe:[7]`.
     fn label_of(&self, file: &OwnedFd) -> Result<std::ffi::OsString, Errno>;

@@ -171,6 +171,7 @@ fn surface_name(surface: Surface) -> &'static str {
 pub fn feature(feature: Feature) -> &'static str {
     match feature {
         Feature::HostNetwork => "`--net all`",
+        Feature::Traced => "`--platform ptrace`",
         Feature::ProtectedNames => "names that must not be created",
         Feature::AnchoredNames => "directories that must stay where they are",
         Feature::PathCalls => "`--interpose full`, `--fake-root` or a rule about a pattern",

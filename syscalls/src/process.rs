@@ -8,7 +8,8 @@
 
 use nix::errno::Errno;
 
-use crate::args::{Flags, Int, UserPtr, Word};
+use crate::args::{Argument, Flags, Int, UserPtr, Word};
+use crate::dispatch::Emulator;
 use crate::guest::{Denial, Guest};
 use crate::identity::limit::{FIRST, SECOND, getrlimit, prlimit64, setrlimit};
 use crate::identity::namespace;
@@ -21,6 +22,10 @@ const NAMESPACES: u64 = 0x7E02_0000;
 const TIME: u64 = 0x80;
 
 const CLONE: &[Check] = &[Check { all: &[Test { arg: 0, op: Op::AnyOf(NAMESPACES) }], then: Verdict::Notify }];
+/// The child would not be ours to answer: each of its calls that come to us would fail.
+const UNTRACED: u64 = libc::CLONE_UNTRACED as u64;
+const CLONE_TRACED: &[Check] =
+    &[Check { all: &[Test { arg: 0, op: Op::AnyOf(NAMESPACES | UNTRACED) }], then: Verdict::Notify }];
 const UNSHARE: &[Check] = &[Check { all: &[Test { arg: 0, op: Op::AnyOf(NAMESPACES | TIME) }], then: Verdict::Notify }];
 
 /// Those of others, by whatever id: also the own one's.
@@ -34,8 +39,9 @@ crate::syscalls! {
     /// Makes a process or thread.
     /// New namespaces (`CLONE_NEW*`) fail with `EPERM` and are reported, for they would give capabilities over parts of the
     /// host kernel.
+    /// With `--platform ptrace` a child is made that is traced, whatever it asks for (`CLONE_UNTRACED`).
     clone(flags: Flags, stack: UserPtr, parent_tid: UserPtr, a: UserPtr, b: UserPtr)
-        Process Judge Emulate(clone) when CLONE;
+        Process Judge Emulate(clone) when CLONE { Traced => Rewrite(clone_traced) when CLONE_TRACED };
     /// Makes a process or thread, with its flags in memory where no filter can judge them.
     /// Fails with `ENOSYS`, and the C library falls back to `clone`.
     clone3(arguments: UserPtr, size: Size) Process Judge Errno(ENOSYS);
@@ -142,6 +148,18 @@ crate::syscalls! {
 
 fn clone(guest: &dyn Guest, flags: Flags, _: UserPtr, _: UserPtr, _: UserPtr, _: UserPtr) -> Answer {
     refuse(guest, "clone", u64::from(flags.0) & !TIME)
+}
+
+/// Takes `CLONE_UNTRACED` away. The flags are a register, so there is nothing that could change after the look.
+fn clone_traced(registers: [u64; 6]) -> Result<[u64; 6], Emulator> {
+    let [flags, rest @ ..] = registers;
+    if flags & NAMESPACES != 0 {
+        return Err(|guest, [flags, ..]| {
+            clone(guest, Flags::from_register(flags), UserPtr(0), UserPtr(0), UserPtr(0), UserPtr(0))
+        });
+    }
+    let [a, b, c, d, e] = rest;
+    Ok([flags & !UNTRACED, a, b, c, d, e])
 }
 
 fn unshare(guest: &dyn Guest, flags: Flags) -> Answer {

@@ -29,6 +29,18 @@ pub enum Reply {
 #[derive(Debug)]
 pub struct Continue(pub(crate) ());
 
+/// Permission to let the kernel run the call with other values in its argument registers: never with other memory. Built only
+/// in [`crate::dispatch`], for the route `Rewrite`, which only a tracer can carry out.
+#[derive(Debug)]
+pub struct Rewritten(pub(crate) [u64; 6]);
+
+impl Rewritten {
+    /// The six argument registers that the call runs with.
+    pub fn registers(&self) -> [u64; 6] {
+        self.0
+    }
+}
+
 /// What goes back to the kernel for one notification.
 #[derive(Debug)]
 pub enum Response {
@@ -38,6 +50,8 @@ pub enum Response {
     Fail(Errno),
     /// The call runs in the kernel.
     Continue(Continue),
+    /// The call runs in the kernel with other values in its registers.
+    Rewrite(Rewritten),
 }
 
 impl From<Answer> for Response {

@@ -91,11 +91,13 @@ pub enum Feature {
     Mounts,
     /// `--clock`: the sandbox has a clock of its own.
     VirtualClock,
+    /// `--platform ptrace`: the sentry traces every process, so nobody else can, and nobody else listens.
+    Traced,
 }
 
 impl Feature {
     /// Every feature, in the order in which rows are asked.
-    pub const ALL: [Feature; 20] = [
+    pub const ALL: [Feature; 21] = [
         Self::FakeRoot,
         Self::PretendedIds,
         Self::RealIds,
@@ -116,6 +118,7 @@ impl Feature {
         Self::NoPidNamespace,
         Self::Mounts,
         Self::VirtualClock,
+        Self::Traced,
     ];
 }
 
@@ -213,10 +216,11 @@ impl Route {
         self.checks.iter().find(|check| check.all.iter().all(holds)).map_or(self.otherwise, |check| check.then)
     }
 
-    /// The word for it in `SYSCALLS`: allow, filter, errno, emulate, observe or kill.
+    /// The word for it in `SYSCALLS`: allow, filter, errno, emulate, observe, rewrite or kill.
     pub fn word(&self) -> &'static str {
         match (self.handler, self.otherwise, self.checks) {
             (Some(Handler::Observe(_) | Handler::Permit(_)), ..) => "observe",
+            (Some(Handler::Rewrite(_)), ..) => "rewrite",
             (Some(_), ..) => "emulate",
             (None, Verdict::Kill, _) => "kill",
             (None, Verdict::Fail(_), []) => "errno",
@@ -248,6 +252,23 @@ pub struct Syscall {
     pub route: Route,
     /// Its routes when the policy has a feature; the first enabled one wins.
     pub special: &'static [(Feature, Route)],
+    /// Its numbers, in the order of [`Arch::ALL`]; found by name when this crate was compiled.
+    pub(crate) numbers: [Option<u16>; Arch::ALL.len()],
+}
+
+/// The numbers of the call `name`, for its row.
+#[allow(clippy::cast_possible_truncation)] // checked by the assertion
+pub(crate) const fn numbers(name: &str) -> [Option<u16>; Arch::ALL.len()] {
+    let mut numbers = [None; Arch::ALL.len()];
+    let mut arch = 0;
+    while arch < numbers.len() {
+        if let Some(number) = Arch::ALL[arch].number(name) {
+            assert!(number <= u16::MAX as usize);
+            numbers[arch] = Some(number as u16);
+        }
+        arch += 1;
+    }
+    numbers
 }
 
 impl Syscall {
@@ -264,7 +285,8 @@ impl Syscall {
 
     /// Its number on `arch`, if it exists there.
     pub fn number(&self, arch: Arch) -> Option<usize> {
-        arch.number(self.name)
+        let place = Arch::ALL.iter().position(|known| *known == arch)?;
+        self.numbers[place].map(usize::from)
     }
 
     /// The route under a policy with these `features`.
@@ -279,29 +301,29 @@ impl Syscall {
     }
 }
 
+/// Every row, topic by topic.
+fn rows() -> impl Iterator<Item = &'static Syscall> {
+    const TOPICS: &[&[Syscall]] = &[
+        crate::clock::ROWS,
+        crate::exec::ROWS,
+        crate::identity::ROWS,
+        crate::io::ROWS,
+        crate::ipc::ROWS,
+        crate::memory::ROWS,
+        crate::mount::ROWS,
+        crate::names::ROWS,
+        crate::peers::ROWS,
+        crate::privileged::ROWS,
+        crate::process::ROWS,
+        crate::signal::ROWS,
+    ];
+    TOPICS.iter().chain(crate::file::ROWS).chain(crate::net::ROWS).flat_map(|rows| rows.iter())
+}
+
 /// Every row, sorted by name.
 pub fn all() -> &'static [Syscall] {
     static ALL: LazyLock<Vec<Syscall>> = LazyLock::new(|| {
-        let topics: &[&[Syscall]] = &[
-            crate::clock::ROWS,
-            crate::exec::ROWS,
-            crate::identity::ROWS,
-            crate::io::ROWS,
-            crate::ipc::ROWS,
-            crate::memory::ROWS,
-            crate::mount::ROWS,
-            crate::names::ROWS,
-            crate::peers::ROWS,
-            crate::privileged::ROWS,
-            crate::process::ROWS,
-            crate::signal::ROWS,
-        ];
-        let mut all: Vec<Syscall> = topics
-            .iter()
-            .chain(crate::file::ROWS)
-            .chain(crate::net::ROWS)
-            .flat_map(|rows| rows.iter().copied())
-            .collect();
+        let mut all: Vec<Syscall> = rows().copied().collect();
         all.sort_by_key(|row| row.name);
         all
     });
@@ -337,7 +359,7 @@ impl Routes {
     /// The routes of every number of `arch` for a policy with this `surface` and these `features`.
     pub fn new(arch: Arch, surface: Surface, features: &[Feature]) -> Self {
         let mut by_number = vec![None; arch.last_number() + 1];
-        for row in all() {
+        for row in rows() {
             if let Some(number) = row.number(arch) {
                 by_number[number] =
                     Some(Entry { route: row.route_with(surface, features), parameters: row.parameters });
@@ -396,7 +418,7 @@ impl Routes {
 /// ```
 ///
 /// After the parameters: family, smallest surface, route. Routes are `Allow`, `Errno(EPERM)`, `Filter(CHECKS)`,
-/// `Permit(handler)`, `Emulate(handler)`, `EmulateSlow(handler)`, `Observe(handler)`, the last three optionally followed by `when CHECKS`: then only
+/// `Permit(handler)`, `Rewrite(handler) when CHECKS`, `Emulate(handler)`, `EmulateSlow(handler)`, `Observe(handler)`, the last three optionally followed by `when CHECKS`: then only
 /// calls for which a check says `Notify` reach the handler, and others are allowed or refused as the checks say.
 #[macro_export]
 macro_rules! syscalls {
@@ -418,6 +440,7 @@ macro_rules! syscalls {
                     $crate::table::Feature::$feature,
                     $crate::syscalls!(@route $parameters $fkind $($fspec)? $(when $fchecks)?),
                 )),*)?],
+                numbers: $crate::table::numbers(stringify!($name)),
             }
         ),*];
     };
@@ -442,6 +465,13 @@ macro_rules! syscalls {
             checks: &[],
             otherwise: $crate::table::Verdict::Notify,
             handler: Some($crate::dispatch::Handler::Permit($handler)),
+        }
+    };
+    (@route $parameters:tt Rewrite $handler:ident when $checks:ident) => {
+        $crate::table::Route {
+            checks: $checks,
+            otherwise: $crate::table::Verdict::Allow,
+            handler: Some($crate::dispatch::Handler::Rewrite($handler)),
         }
     };
     (@route $parameters:tt $kind:ident $handler:ident) => {

@@ -5,6 +5,7 @@
 //! that needs what the host lacks is skipped aloud: `SKIPPED: name: reason`.
 
 pub mod listener;
+pub mod platform;
 pub mod script;
 
 use std::ffi::{OsStr, OsString};
@@ -34,6 +35,10 @@ pub struct Site {
     pub sentry: PathBuf,
     /// The product with a supervisor that answers CONTINUE to everything.
     pub always_continue: PathBuf,
+    /// The product, also where a stand-in takes its place.
+    pub sentry_itself: PathBuf,
+    /// A program that runs others below a listener.
+    pub listened: PathBuf,
     /// The program that attacks.
     pub probe: PathBuf,
     /// The program that races.
@@ -59,21 +64,24 @@ fn prepare() -> Site {
     let _ = fs::remove_dir_all(&shared);
     fs::create_dir_all(&shared).expect("a directory in /tmp");
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o755)).expect("its mode");
-    let copy = |name: &str| {
+    let copy_as = |from: &str, name: &str| {
         let to = shared.join(name);
-        let from = built.join(name);
+        let from = built.join(from);
         fs::copy(&from, &to).unwrap_or_else(|error| panic!("{}: {error}; build the workspace first", from.display()));
         fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).expect("its mode");
         to
     };
+    let copy = |name: &str| copy_as(name, name);
     let ids = is_root().then(test_user);
     let home = match ids {
         Some(_) => PathBuf::from(format!("/home/{USER}")),
         None => PathBuf::from(std::env::var_os("HOME").expect("HOME")),
     };
     Site {
-        sentry: copy("sentry"),
+        sentry: copy_as(if platform::on_ptrace() { "sentry-ptrace" } else { "sentry" }, "sentry"),
         always_continue: copy("sentry-continue"),
+        sentry_itself: copy_as("sentry", "sentry-itself"),
+        listened: copy("listened"),
         probe: copy("probe"),
         racer: copy("racer"),
         script_runner: copy("script-runner"),

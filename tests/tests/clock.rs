@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use sentry_tests::{Outcome, Project, Sandbox, has, skip};
+use sentry_tests::{Outcome, Project, Sandbox, has, not_traced, skip};
 
 macro_rules! needs {
     ($($program:literal),+) => {
@@ -151,6 +151,7 @@ fn programs_at_their_limit_of_descriptors_see_it_too() {
 
 #[test]
 fn debuggers_work_and_their_programs_see_it() {
+    not_traced!("debuggers");
     needs!("gdb", "strace", "gcc");
     let project = Project::new();
     compiled(&project, &["-g"]).unwrap();

@@ -1,7 +1,7 @@
 //! Real programs behave inside as they do outside, apart from what the policy forbids.
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
-use sentry_tests::{Project, Sandbox, as_user, has, outcome, skip};
+use sentry_tests::{Project, Sandbox, as_user, has, not_traced, outcome, skip};
 
 macro_rules! needs {
     ($($program:literal),+) => {
@@ -29,6 +29,7 @@ fn compilers_and_debuggers() {
     project.write("hello.c", "#include <stdio.h>\nint main(void){ puts(\"hello\"); return 0; }\n");
     let run = Sandbox::new(&project).sh("gcc -g hello.c -o hello && ./hello").exits(0);
     assert_eq!(run.out, "hello\n");
+    not_traced!("debuggers");
     let run = Sandbox::new(&project)
         .sh("gcc -g hello.c -o hello && gdb -nx -batch -ex 'break main' -ex run -ex bt -ex continue ./hello 2>&1");
     assert!(run.out.contains("Breakpoint 1") && run.out.contains("hello"), "{run:?}");

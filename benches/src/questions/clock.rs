@@ -7,19 +7,13 @@ use std::io;
 
 use nix::time::{ClockId, clock_gettime};
 
-use super::{Granted, Method, Question};
-use crate::stopwatch::per_operation;
+use super::{Granted, Question};
+use crate::stopwatch::Stint;
 
-pub(super) const QUESTION: Question = Question {
-    name: "clock",
-    asks: "`clock_gettime`, by the vDSO",
-    times: 400_000,
-    method: Method::Inside(ask),
-    prepare: None,
-};
+pub(super) const QUESTION: Question = Question::call("clock", "`clock_gettime`, by the vDSO", 400_000, ask);
 
-fn ask(_: &Granted, times: u64) -> io::Result<f64> {
-    per_operation(times, || {
+fn ask(_: &Granted, stint: Stint) -> io::Result<f64> {
+    stint.per_operation(|| {
         clock_gettime(ClockId::CLOCK_REALTIME)?;
         Ok(())
     })

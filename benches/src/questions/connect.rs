@@ -8,21 +8,15 @@ use std::net::{TcpListener, TcpStream};
 
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::{Granted, Method, Question};
-use crate::stopwatch::per_operation;
+use super::{Granted, Question};
+use crate::stopwatch::Stint;
 
-pub(super) const QUESTION: Question = Question {
-    name: "connect",
-    asks: "`connect`, `accept`, `close` over loopback",
-    times: 900,
-    method: Method::Inside(ask),
-    prepare: None,
-};
+pub(super) const QUESTION: Question = Question::call("connect", "`connect`, `accept`, `close` over loopback", 900, ask);
 
-fn ask(_: &Granted, times: u64) -> io::Result<f64> {
+fn ask(_: &Granted, stint: Stint) -> io::Result<f64> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
-    per_operation(times, || {
+    stint.per_operation(|| {
         let caller = TcpStream::connect(address)?;
         // Closed with a reset: a port in TIME_WAIT for each turn of the loop would run out of ports.
         setsockopt(&caller, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?;

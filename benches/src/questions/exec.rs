@@ -6,14 +6,13 @@ use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 
-use super::{Granted, Method, Question};
-use crate::stopwatch::per_operation;
+use super::{Granted, Question};
+use crate::stopwatch::Stint;
 use crate::sys::fork_exec_and_wait;
 
-pub(super) const QUESTION: Question =
-    Question { name: "exec", asks: "`fork`, `exec` and `wait`", times: 90, method: Method::Inside(ask), prepare: None };
+pub(super) const QUESTION: Question = Question::call("exec", "`fork`, `exec` and `wait`", 90, ask);
 
-fn ask(granted: &Granted, times: u64) -> io::Result<f64> {
+fn ask(granted: &Granted, stint: Stint) -> io::Result<f64> {
     let micro = CString::new(granted.micro().into_os_string().into_vec())?;
-    per_operation(times, || fork_exec_and_wait(&micro, c"nothing"))
+    stint.per_operation(|| fork_exec_and_wait(&micro, c"nothing"))
 }

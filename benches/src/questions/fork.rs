@@ -5,13 +5,12 @@
 
 use std::io;
 
-use super::{Granted, Method, Question};
-use crate::stopwatch::per_operation;
+use super::{Granted, Question};
+use crate::stopwatch::Stint;
 use crate::sys::fork_and_wait;
 
-pub(super) const QUESTION: Question =
-    Question { name: "fork", asks: "`fork` and `wait`", times: 270, method: Method::Inside(ask), prepare: None };
+pub(super) const QUESTION: Question = Question::call("fork", "`fork` and `wait`", 270, ask);
 
-fn ask(_: &Granted, times: u64) -> io::Result<f64> {
-    per_operation(times, fork_and_wait)
+fn ask(_: &Granted, stint: Stint) -> io::Result<f64> {
+    stint.per_operation(fork_and_wait)
 }

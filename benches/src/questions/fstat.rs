@@ -7,15 +7,14 @@ use std::io;
 
 use nix::sys::stat::fstat;
 
-use super::{Granted, Method, Question};
-use crate::stopwatch::per_operation;
+use super::{Granted, Question};
+use crate::stopwatch::Stint;
 
-pub(super) const QUESTION: Question =
-    Question { name: "fstat", asks: "`fstat`", times: 100_000, method: Method::Inside(ask), prepare: None };
+pub(super) const QUESTION: Question = Question::call("fstat", "`fstat`", 100_000, ask);
 
-fn ask(granted: &Granted, times: u64) -> io::Result<f64> {
+fn ask(granted: &Granted, stint: Stint) -> io::Result<f64> {
     let data = File::open(granted.data())?;
-    per_operation(times, || {
+    stint.per_operation(|| {
         fstat(&data)?;
         Ok(())
     })

@@ -7,16 +7,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Granted, Method, Question};
-use crate::stopwatch::per_operation;
+use super::{Granted, Question};
+use crate::stopwatch::Stint;
 
-pub(super) const QUESTION: Question = Question {
-    name: "listing",
-    asks: "list a directory of 1000 names",
-    times: 180,
-    method: Method::Inside(ask),
-    prepare: Some(prepare),
-};
+pub(super) const QUESTION: Question =
+    Question::call("listing", "list a directory of 1000 names", 180, ask).prepared(prepare);
 
 const NAMES: usize = 1000;
 
@@ -34,9 +29,9 @@ fn count(directory: &Path) -> io::Result<usize> {
     fs::read_dir(directory)?.try_fold(0, |count, entry| entry.map(|_| count + 1))
 }
 
-fn ask(granted: &Granted, times: u64) -> io::Result<f64> {
+fn ask(granted: &Granted, stint: Stint) -> io::Result<f64> {
     let many = directory(granted);
-    per_operation(times, || match count(&many)? {
+    stint.per_operation(|| match count(&many)? {
         NAMES => Ok(()),
         other => Err(io::Error::other(format!("{other} names were listed instead of {NAMES}"))),
     })

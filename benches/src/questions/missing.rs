@@ -10,20 +10,14 @@ use std::os::unix::ffi::OsStringExt;
 use nix::errno::Errno;
 use nix::sys::stat::stat;
 
-use super::{Granted, Method, Question};
-use crate::stopwatch::per_operation;
+use super::{Granted, Question};
+use crate::stopwatch::Stint;
 
-pub(super) const QUESTION: Question = Question {
-    name: "missing",
-    asks: "`stat` of a name that is not there",
-    times: 40_000,
-    method: Method::Inside(ask),
-    prepare: None,
-};
+pub(super) const QUESTION: Question = Question::call("missing", "`stat` of a name that is not there", 40_000, ask);
 
-fn ask(granted: &Granted, times: u64) -> io::Result<f64> {
+fn ask(granted: &Granted, stint: Stint) -> io::Result<f64> {
     let nothing = CString::new(granted.path().join("nothing").into_os_string().into_vec())?;
-    per_operation(times, || match stat(nothing.as_c_str()) {
+    stint.per_operation(|| match stat(nothing.as_c_str()) {
         Err(Errno::ENOENT) => Ok(()),
         Err(errno) => Err(errno.into()),
         Ok(_) => Err(io::Error::other("there is a file called nothing")),

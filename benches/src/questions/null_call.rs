@@ -6,14 +6,13 @@
 use std::hint::black_box;
 use std::io;
 
-use super::{Granted, Method, Question};
-use crate::stopwatch::per_operation;
+use super::{Granted, Question};
+use crate::stopwatch::Stint;
 
-pub(super) const QUESTION: Question =
-    Question { name: "null_call", asks: "`getppid`", times: 200_000, method: Method::Inside(ask), prepare: None };
+pub(super) const QUESTION: Question = Question::call("null_call", "`getppid`", 200_000, ask);
 
-fn ask(_: &Granted, times: u64) -> io::Result<f64> {
-    per_operation(times, || {
+fn ask(_: &Granted, stint: Stint) -> io::Result<f64> {
+    stint.per_operation(|| {
         black_box(nix::unistd::getppid());
         Ok(())
     })

@@ -10,20 +10,15 @@ use std::os::unix::ffi::OsStringExt;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
-use super::{Granted, Method, Question};
-use crate::stopwatch::per_operation;
+use super::{Granted, Question};
+use crate::stopwatch::Stint;
 
-pub(super) const QUESTION: Question = Question {
-    name: "open",
-    asks: "`open` and `close` in the granted directory",
-    times: 30_000,
-    method: Method::Inside(ask),
-    prepare: None,
-};
+pub(super) const QUESTION: Question =
+    Question::call("open", "`open` and `close` in the granted directory", 30_000, ask);
 
-fn ask(granted: &Granted, times: u64) -> io::Result<f64> {
+fn ask(granted: &Granted, stint: Stint) -> io::Result<f64> {
     let data = CString::new(granted.data().into_os_string().into_vec())?;
-    per_operation(times, || {
+    stint.per_operation(|| {
         drop(open(data.as_c_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?);
         Ok(())
     })

@@ -6,19 +6,13 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::{Granted, Method, Question};
-use crate::stopwatch::per_operation;
+use super::{Granted, Question};
+use crate::stopwatch::Stint;
 
-pub(super) const QUESTION: Question = Question {
-    name: "read",
-    asks: "`pread` of 4 KiB, cached",
-    times: 60_000,
-    method: Method::Inside(ask),
-    prepare: None,
-};
+pub(super) const QUESTION: Question = Question::call("read", "`pread` of 4 KiB, cached", 60_000, ask);
 
-fn ask(granted: &Granted, times: u64) -> io::Result<f64> {
+fn ask(granted: &Granted, stint: Stint) -> io::Result<f64> {
     let data = File::open(granted.data())?;
     let mut page = [0; 4096];
-    per_operation(times, || data.read_exact_at(&mut page, 4096))
+    stint.per_operation(|| data.read_exact_at(&mut page, 4096))
 }

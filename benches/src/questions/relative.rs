@@ -4,20 +4,14 @@
 
 use std::io;
 
-use super::{Granted, Method, Question};
-use crate::stopwatch::per_operation;
+use super::{Granted, Question};
+use crate::stopwatch::Stint;
 
-pub(super) const QUESTION: Question = Question {
-    name: "relative",
-    asks: "`stat` of a relative path",
-    times: 40_000,
-    method: Method::Inside(ask),
-    prepare: None,
-};
+pub(super) const QUESTION: Question = Question::call("relative", "`stat` of a relative path", 40_000, ask);
 
-fn ask(granted: &Granted, times: u64) -> io::Result<f64> {
+fn ask(granted: &Granted, stint: Stint) -> io::Result<f64> {
     std::env::set_current_dir(granted.path())?;
-    per_operation(times, || {
+    stint.per_operation(|| {
         nix::sys::stat::stat(c"data")?;
         Ok(())
     })

@@ -7,21 +7,15 @@ use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 
-use super::{Granted, Method, Question};
-use crate::stopwatch::per_operation;
+use super::{Granted, Question};
+use crate::stopwatch::Stint;
 
-pub(super) const QUESTION: Question = Question {
-    name: "stat",
-    asks: "`stat` in the granted directory",
-    times: 40_000,
-    method: Method::Inside(ask),
-    prepare: None,
-};
+pub(super) const QUESTION: Question = Question::call("stat", "`stat` in the granted directory", 40_000, ask);
 
-fn ask(granted: &Granted, times: u64) -> io::Result<f64> {
+fn ask(granted: &Granted, stint: Stint) -> io::Result<f64> {
     // Converted once: the copy that each call would make is no business of the kernel's.
     let data = CString::new(granted.data().into_os_string().into_vec())?;
-    per_operation(times, || {
+    stint.per_operation(|| {
         nix::sys::stat::stat(data.as_c_str())?;
         Ok(())
     })

@@ -8,23 +8,18 @@ use std::io;
 
 use nix::errno::Errno;
 
-use super::{Granted, Method, Question};
-use crate::stopwatch::per_operation;
+use super::{Granted, Question};
+use crate::stopwatch::Stint;
 use crate::sys::name_nothing;
 
-pub(super) const QUESTION: Question = Question {
-    name: "trapped",
-    asks: "a call that the supervisor answers unread (`sethostname`, refused)",
-    times: 40_000,
-    method: Method::Inside(ask),
-    prepare: None,
-};
+pub(super) const QUESTION: Question =
+    Question::call("trapped", "a call that the supervisor answers unread (`sethostname`, refused)", 40_000, ask);
 
 /// A length that no host name has.
 const NO_LENGTH: c_int = -1;
 
-fn ask(_: &Granted, times: u64) -> io::Result<f64> {
-    per_operation(times, || match name_nothing(NO_LENGTH) {
+fn ask(_: &Granted, stint: Stint) -> io::Result<f64> {
+    stint.per_operation(|| match name_nothing(NO_LENGTH) {
         // The kernel asks for the capability first, and whoever has it is told of the length.
         Err(Errno::EPERM | Errno::EINVAL) => Ok(()),
         Err(errno) => Err(errno.into()),

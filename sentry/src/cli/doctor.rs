@@ -202,18 +202,24 @@ fn time_namespace(host: &Host) -> Check {
     }
 }
 
+const TRACED: &str = "or do without a listener: sentry run --platform ptrace";
+
 fn listener(host: &Host) -> Check {
     let about = "system call listener";
     match (host.listener, host.wait_killable) {
         (Ok(()), Ok(())) => ok(about, "seccomp notifies, and signals do not interrupt it"),
         (Ok(()), Err(_)) => {
             let found = "seccomp notifies, but signals would make it repeat calls (no WAIT_KILLABLE_RECV)";
-            missing(about, found, &["install a kernel of version 5.19 or later"])
+            missing(about, found, &["install a kernel of version 5.19 or later", TRACED])
         }
-        (Err(Errno::EBUSY), _) => missing(about, "another sandbox listens to this process already", &[OUTSIDE, NESTED]),
+        (Err(Errno::EBUSY), _) => {
+            // Where nothing else is missing, only the listener is: then a tracer does.
+            let instead = if host.user_namespaces.is_ok() { TRACED } else { NESTED };
+            missing(about, "another sandbox listens to this process already", &[OUTSIDE, instead])
+        }
         (Err(errno), _) => {
             let remedy = container_command(host).unwrap_or("use a kernel with CONFIG_SECCOMP_FILTER");
-            missing(about, format!("seccomp cannot be used: {}", errno.desc()), &[remedy])
+            missing(about, format!("seccomp cannot be used: {}", errno.desc()), &[remedy, TRACED])
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::monitor::weigh;
 use crate::policy::clock::Clock;
 use crate::policy::path::{absolute, shown};
 use crate::policy::view::{self, Facts, SYSTEM, Source};
-use crate::policy::{Ability, Access, FakeRoot, Interpose, Net, Policy};
+use crate::policy::{Ability, Access, FakeRoot, Interpose, Mechanism, Net, Policy};
 
 const EXAMPLES: &str = "\
 It takes the options of 'sentry run', and starts nothing.
@@ -79,6 +79,11 @@ fn about_rules(
     }
     if policy.interpose == Interpose::Full {
         rows.push(["--interpose full", Layer::Paths.word(), Layer::Paths.cost(), ""]);
+    }
+    if policy.platform == Mechanism::Ptrace {
+        let remark = "no gdb or strace inside, see docs/platforms.md";
+        let cost = "an open costs four times as much, a fork some microseconds";
+        rows.push(["--platform ptrace", "a tracer in the listener's place", cost, remark]);
     }
     if policy.audit.is_some() {
         rows.push(["--audit", Layer::Paths.word(), Layer::Paths.cost(), "decisions are told to the log"]);

@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::policy::Policy;
 
+pub mod bench;
 mod bubblewrap;
 pub mod commit;
 pub mod completions;
@@ -72,8 +73,21 @@ enum Verb {
     Discard(discard::Discard),
     Doctor(doctor::Doctor),
     Syscalls(syscalls::Syscalls),
+    Bench(bench::Bench),
     Completions(completions::Completions),
     Man(man::Man),
+}
+
+/// The verb that starts a program, alone: to describe all the others to the parser takes longer than to parse.
+#[derive(Debug, Parser)]
+struct Quick {
+    #[command(subcommand)]
+    verb: QuickVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum QuickVerb {
+    Run(Box<options::Run>),
 }
 
 /// Everything that can be typed, for help, completions and man pages.
@@ -104,6 +118,12 @@ fn start(args: Vec<OsString>, out: &mut dyn Write, err: &mut dyn Write, run: imp
 }
 
 fn act(args: Vec<OsString>, out: &mut dyn Write, run: impl FnOnce(Policy) -> u8) -> anyhow::Result<u8> {
+    // What it does not understand, or asks for help, is for the whole parser.
+    if args.get(1).is_some_and(|verb| verb == "run")
+        && let Ok(Quick { verb: QuickVerb::Run(options) }) = Quick::try_parse_from(&args)
+    {
+        return Ok(run(run::policy(*options, &crate::host::user_facts()?)?));
+    }
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => {
@@ -121,6 +141,7 @@ fn act(args: Vec<OsString>, out: &mut dyn Write, run: impl FnOnce(Policy) -> u8)
         Verb::Discard(discard) => discard.run(out),
         Verb::Doctor(doctor) => doctor.run(out),
         Verb::Syscalls(syscalls) => syscalls.run(out),
+        Verb::Bench(bench) => bench.run(),
         Verb::Completions(completions) => completions.run(out),
         Verb::Man(man) => man.run(out),
     }

@@ -8,7 +8,7 @@ use clap::{ArgAction, Args};
 use super::bubblewrap::Bubblewrap;
 use crate::policy::clock::Clock;
 use crate::policy::limits::LimitChanges;
-use crate::policy::{Ability, CowStore, FakeRoot, Interpose, Net, ProcFiles, Userns};
+use crate::policy::{Ability, CowStore, FakeRoot, Interpose, Mechanism, Net, ProcFiles, Userns};
 
 const EXAMPLES: &str = "\
 A path appears under its own name. Rules do not depend on their order: the longest path wins, and
@@ -109,6 +109,9 @@ pub struct Run {
     /// Send every call that takes a path through the sentry, or only those that a rule needs
     #[arg(long, value_enum, value_name = "minimal|full", hide_possible_values = true, help_heading = "Policy")]
     pub interpose: Option<Interpose>,
+    /// Ask the sentry by a seccomp listener, or, where none can be had, by ptrace
+    #[arg(long, value_enum, value_name = "notify|ptrace", hide_possible_values = true, help_heading = "Policy")]
+    pub platform: Option<Mechanism>,
     /// Let it be root, with users, owners and modes that only it sees
     #[arg(
         long,

@@ -70,6 +70,7 @@ fn layer(options: Run, facts: &Facts) -> Result<Layer, Error> {
         limits: options.limits,
         cow_store: options.cow_store,
         interpose: options.interpose,
+        platform: options.platform,
         fake_root: options.fake_root,
         userns: options.userns,
         nested: options.nested.then_some(true),

@@ -35,7 +35,7 @@ use shim::failure::Failure;
 use shim::plan::{Identity, Mounting, Plan};
 use syscalls::abi::Arch;
 use syscalls::dispatch::Dispatch;
-use syscalls::filter::{compile, compile_list};
+use syscalls::filter::{compile, compile_list, compile_traced};
 use syscalls::table::{Feature, Routes, Surface, Verdict};
 
 use crate::changes::Review;
@@ -46,7 +46,7 @@ use crate::changes::record::{self, Argument, Ending, Record};
 use crate::platform::Platform;
 use crate::policy::clock::Clock;
 use crate::policy::view::Facts;
-use crate::policy::{Ability, FakeRoot, Interpose, Net, Policy, Sink, Userns, environment};
+use crate::policy::{Ability, FakeRoot, Interpose, Mechanism, Net, Policy, Sink, Userns, environment};
 use crate::report::{Cause, ChangedFile, Report};
 use crate::supervise::{Orders, own_calls};
 
@@ -69,7 +69,7 @@ pub fn run<P: Platform>(policy: &Policy) -> u8 {
     let result = if policy.nested {
         nested::run(policy, started, &mut report)
     } else {
-        nested::refuse_within().and_then(|()| try_run::<P>(policy, started, &mut report))
+        nested::refuse_within(P::TRACES).and_then(|()| try_run::<P>(policy, started, &mut report))
     };
     if let Err(failure) = result {
         report.cause = Cause::Setup;
@@ -110,7 +110,10 @@ pub fn weigh(policy: &Policy, facts: &Facts) -> Result<(view::Arranged, Vec<Feat
     let identity = identity(policy);
     let arranged = view::weigh(policy, facts, &identity, &mut idmap::IdMaps::new(identity))?;
     let copies = !arranged.cow.is_empty();
-    let features = features(policy, &arranged.rules, arranged.host_directories, copies, false);
+    let mut features = features(policy, &arranged.rules, arranged.host_directories, copies, false);
+    if policy.platform == Mechanism::Ptrace {
+        features.push(Feature::Traced);
+    }
     Ok((arranged, features))
 }
 
@@ -153,7 +156,10 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         let log = policy.audit.as_deref().map(audit::Log::create).transpose()?;
         let copies = !arranged.cow.is_empty();
         let pinned = decided.cpus.is_some();
-        let features = features(policy, &arranged.rules, arranged.host_directories, copies, pinned);
+        let mut features = features(policy, &arranged.rules, arranged.host_directories, copies, pinned);
+        if P::TRACES {
+            features.push(Feature::Traced);
+        }
         let routes = Routes::new(Arch::native(), policy.surface, &features);
         let home = policy.home(&facts).to_owned();
         let variables = variables(policy, &identity, &home)?;
@@ -168,6 +174,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
             own_network: policy.net == Net::None,
             hostname: policy.hostname.clone(),
             filter: filter(policy, &features, &routes),
+            traced: P::TRACES,
             profiles: policy.seccomp.iter().map(|path| profile::load(path)).collect::<Result<_, _>>()?,
             supervisor_filter: supervisor_filter(&features, !live.is_empty()),
             mounting: policy.allow.contains(&Ability::Mount).then(|| mounting(memory)),
@@ -192,7 +199,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         rules.log_refusals = policy.audit.is_some();
         rules.audit = policy.audit.is_some() && !policy.patterns.iter().any(|rule| rule.log);
         let orders = wait::Once::new(Orders {
-            dispatch: Dispatch::new(&routes),
+            dispatch: Dispatch::new(routes),
             rules,
             watched: decided.watched,
             live,
@@ -201,7 +208,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         let launched = wait::launch::<P>(&plan, &orders, decided.cgroup.as_ref())?;
         // Ends of pipes that only the guest may hold, and mounts that are attached by now.
         standard.guest_ends.clear();
-        drop(plan);
+        let_go(plan);
 
         let mut run = wait::Run::new(policy, report, launched, &decided, &arranged.cow, started, log);
         run.until_the_end(&mut standard, terminal.as_mut());
@@ -213,6 +220,12 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         keep(store, &mut record, report);
     }
     result
+}
+
+/// Closes the mounts that a plan of root's holds. The memory of any other stays as it is: the sandbox's processes share it
+/// until somebody writes to it, and to free a thing is to write.
+fn let_go(plan: Plan) {
+    if plan.identity.by_root { drop(plan) } else { std::mem::forget(plan) }
 }
 
 fn refuse_privileged_start() -> Result<(), Failure> {
@@ -352,6 +365,7 @@ fn filter(policy: &Policy, features: &[Feature], routes: &Routes) -> Vec<syscall
         (Surface::Judge, [Feature::Copies, Feature::HostNetwork]) => built_in::JUDGE_COPIES_HOST_NETWORK.to_vec(),
         (Surface::Default, [Feature::Copies, Feature::HostNetwork]) => built_in::DEFAULT_COPIES_HOST_NETWORK.to_vec(),
         (Surface::Compat, [Feature::Copies, Feature::HostNetwork]) => built_in::COMPAT_COPIES_HOST_NETWORK.to_vec(),
+        _ if features.contains(&Feature::Traced) => compile_traced(routes, crate::platform::ptrace::INJECTED),
         _ => compile(routes),
     }
 }
@@ -385,6 +399,9 @@ fn supervisor_filter(features: &[Feature], live: bool) -> Vec<syscalls::filter::
     }
     if live {
         calls.extend(own_calls::FOR_LIVE_FILES);
+    }
+    if any(&[Feature::Traced]) {
+        calls.extend(own_calls::FOR_TRACING);
     }
     if any(&[Feature::VirtualClock]) {
         calls.extend(own_calls::FOR_CLOCK);

@@ -1,9 +1,13 @@
 //! The default system view: what every program expects to find, and nothing that tells of this host's users.
 
 use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::fcntl::{AT_FDCWD, AtFlags, readlinkat};
+use nix::libc;
+use nix::sys::stat::fstatat;
 use shim::failure::Failure;
 use shim::plan::{Identity, Place, Source, View};
 
@@ -101,12 +105,13 @@ pub fn devices() -> Result<Vec<(CString, u32, u32)>, Failure> {
     DEVICES.iter().map(|(name, major, minor)| Ok((c(name)?, *major, *minor))).collect()
 }
 
-/// Adds a host path read-only, as what it is: a symlink stays a symlink, what is missing stays missing.
-fn show(view: &mut View, path: &str) -> Result<(), Failure> {
-    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    if metadata.is_symlink() {
-        let Ok(target) = std::fs::read_link(path) else { return Ok(()) };
-        let target = CString::new(target.as_os_str().as_bytes()).map_err(|_| Failure::check(format!("read {path}")))?;
+/// Adds a host path read-only, as what it is: a symlink stays a symlink, what is missing stays missing. `directory` is
+/// where the host has it under `name`.
+fn show(view: &mut View, directory: BorrowedFd, name: &str, path: &str) -> Result<(), Failure> {
+    let Ok(stat) = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) else { return Ok(()) };
+    if stat.st_mode & libc::S_IFMT == libc::S_IFLNK {
+        let Ok(target) = readlinkat(directory, name) else { return Ok(()) };
+        let target = CString::new(target.as_bytes()).map_err(|_| Failure::check(format!("read {path}")))?;
         view.links.push((inside(Path::new(path))?, target));
         return Ok(());
     }
@@ -123,12 +128,16 @@ fn show(view: &mut View, path: &str) -> Result<(), Failure> {
 /// Adds `/usr`, what leads there, and the harmless part of `/etc`.
 pub fn add(view: &mut View) -> Result<(), Failure> {
     for directory in crate::policy::view::SYSTEM.iter().filter(|directory| **directory != "/etc") {
-        show(view, directory)?;
+        show(view, AT_FDCWD, directory, directory)?;
     }
-    for name in ETC {
-        show(view, &format!("/etc/{name}"))?;
-    }
-    Ok(())
+    show_settings(view, ETC)
+}
+
+/// Adds what the host has of these names in `/etc`, which is looked up once.
+fn show_settings(view: &mut View, names: &[&str]) -> Result<(), Failure> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    let Ok(etc) = shim::sys::open_at(None, c"/etc", flags, 0, 0) else { return Ok(()) };
+    names.iter().try_for_each(|name| show(view, etc.as_fd(), name, &format!("/etc/{name}")))
 }
 
 /// What programs need besides to make somebody a user (`su`, `login`): harmless too, and of no use to anyone but root.
@@ -136,9 +145,7 @@ const FOR_ROOT: &[&str] = &["pam.conf", "pam.d", "security"];
 
 /// Adds what only a guest that is root asks for. Nobody has a password.
 pub fn add_for_root(view: &mut View) -> Result<(), Failure> {
-    for name in FOR_ROOT {
-        show(view, &format!("/etc/{name}"))?;
-    }
+    show_settings(view, FOR_ROOT)?;
     let nobody_may_log_in = |names: &str| -> String {
         let names = names.lines().filter_map(|line| line.split(':').next());
         names.map(|name| format!("{name}:*:19000:0:99999:7:::\n")).collect()

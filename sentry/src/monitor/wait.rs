@@ -57,20 +57,9 @@ const SIGNALS: [Signal; 10] = [
 
 /// Signals of `SIGNALS` that the caller has not chosen to ignore (nohup).
 fn watched_signals() -> SigSet {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mut set = SigSet::empty();
-    for signal in SIGNALS {
-        if !is_ignored(&status, signal) || signal == Signal::SIGCHLD {
-            set.add(signal);
-        }
-    }
-    set
-}
-
-fn is_ignored(status: &str, signal: Signal) -> bool {
-    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    mask & (1 << (signal as i32 - 1)) != 0
+    let watched =
+        |signal: &Signal| *signal == Signal::SIGCHLD || shim::sys::ignores_signal(*signal as libc::c_int) != Ok(true);
+    SIGNALS.into_iter().filter(watched).collect()
 }
 
 /// Launches the sandbox, within its control group if it has one.

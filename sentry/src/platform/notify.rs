@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use nix::errno::Errno;
 use syscalls::reply::{Reply, Response};
 
-use super::{Notification, Platform, sys};
+use super::{Listener, Notification, sys};
 
 /// The listener of one filter.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Notify {
     }
 }
 
-impl Platform for Notify {
+impl Listener for Notify {
     fn new(listener: OwnedFd) -> Result<Self, Errno> {
         // Halves the round trip where known (Linux 6.6); nothing depends on it.
         let _ = sys::wake_synchronously(listener.as_fd());
@@ -62,6 +62,8 @@ impl Platform for Notify {
         match response {
             Response::Reply(Reply::Return(value)) => self.finish(id, value, 0, 0),
             Response::Fail(errno) => self.fail(id, errno),
+            // No route of a policy that listens says so, for the kernel offers no such answer.
+            Response::Rewrite(_) => self.fail(id, Errno::ENOSYS),
             Response::Continue(_) => self.finish(id, 0, 0, sys::CONTINUE),
             Response::Reply(Reply::Inject { file, cloexec }) => {
                 match sys::inject(self.listener.as_fd(), id, file.as_raw_fd(), cloexec) {

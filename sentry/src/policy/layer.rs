@@ -17,7 +17,8 @@ use super::limits::LimitChanges;
 use super::path::{absolute, check_bytes, shown};
 use super::rule::{Kind, MadeFile, PatternRule, Subject, escaped, subject};
 use super::{
-    Ability, Access, CowStore, Environment, Error, FakeRoot, Grant, Interpose, Net, Policy, ProcFiles, Scratch, Userns,
+    Ability, Access, CowStore, Environment, Error, FakeRoot, Grant, Interpose, Mechanism, Net, Policy, ProcFiles,
+    Scratch, Userns,
 };
 
 /// Changes to a policy; what is `None` or empty stays as it was.
@@ -48,6 +49,7 @@ pub struct Layer {
     pub tracing_inside: Option<bool>,
     pub seccomp: Option<PathBuf>,
     pub interpose: Option<Interpose>,
+    pub platform: Option<Mechanism>,
     pub fake_root: Option<FakeRoot>,
     pub userns: Option<Userns>,
     pub nested: Option<bool>,
@@ -70,6 +72,7 @@ impl Layer {
 
         replace(&mut policy.protect, self.protect);
         replace(&mut policy.interpose, self.interpose);
+        replace(&mut policy.platform, self.platform);
         replace(&mut policy.fake_root, self.fake_root);
         replace(&mut policy.userns, self.userns);
         replace(&mut policy.nested, self.nested);

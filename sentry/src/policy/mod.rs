@@ -119,6 +119,17 @@ impl<'de> serde::Deserialize<'de> for FakeRoot {
     }
 }
 
+/// How calls that the kernel does not decide reach the sentry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mechanism {
+    /// By a seccomp listener.
+    #[default]
+    Notify,
+    /// By ptrace, where no listener can be had.
+    Ptrace,
+}
+
 /// What becomes of a program's wish for a user namespace of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -257,6 +268,8 @@ pub struct Policy {
     pub seccomp: Option<PathBuf>,
     /// Which calls that take a path go through the sentry.
     pub interpose: Interpose,
+    /// How calls reach the sentry.
+    pub platform: Mechanism,
     /// Whether the guest is root for itself.
     pub fake_root: FakeRoot,
     /// What becomes of a program's wish for a user namespace.
@@ -325,6 +338,7 @@ impl Policy {
             tracing_inside: true,
             seccomp: None,
             interpose: Interpose::Minimal,
+            platform: Mechanism::Notify,
             fake_root: FakeRoot::Off,
             userns: Userns::Deny,
             allow: Vec::new(),

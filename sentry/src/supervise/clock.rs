@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::uio::{pread, pwrite};
 use shim::failure::{Failure, Step};
-use shim::vdso::Patch;
+use shim::vdso::{Patch, trace};
 use syscalls::clock::{Pretended, Setting, host_now, host_tai_seconds};
 
 use super::tracer::Tracer;
@@ -59,6 +59,22 @@ impl Clock {
         self.patch.as_ref()
     }
 
+    /// Patches the new program of a thread that this thread traces, which is stopped at its exec.
+    pub fn patch_new_program(&self, proc: BorrowedFd, tid: i32) {
+        let Some(patch) = &self.patch else { return };
+        let patched = mappings(proc, tid).and_then(|maps| {
+            let memory = memory(proc, tid).ok();
+            trace::patch(tid, patch, &maps, |at, bytes| match &memory {
+                // Some kernels let nobody write there to what is read-only, but whoever traces (`proc_mem.force_override`).
+                Some(memory) if write(memory, at, bytes).is_ok() => Ok(()),
+                _ => trace::write(tid, at, bytes),
+            })
+        });
+        if let Err(errno) = patched {
+            tracing::debug!(%errno, tid, "a program keeps the host's clock");
+        }
+    }
+
     /// Makes the entries of a process's vDSO plain system calls, without tracing it; those agree with the page. One that
     /// runs already (`late`) only if nobody has patched it yet. Says whether it was done.
     pub fn make_plain(&self, proc: BorrowedFd, process: i32, late: bool) -> Result<bool, Errno> {
@@ -107,7 +123,7 @@ pub fn vdso(proc: BorrowedFd, process: i32) -> Result<usize, Errno> {
 }
 
 /// What a process that has just begun has mapped, proc_pid_maps(5): all of it, for the vDSO is near the end.
-pub fn mappings(proc: BorrowedFd, process: i32) -> Result<String, Errno> {
+fn mappings(proc: BorrowedFd, process: i32) -> Result<String, Errno> {
     use std::io::Read;
     let name = Entry::new(format_args!("{process}/maps"))?;
     let file = shim::sys::open_at(Some(proc.as_fd()), name.name()?, libc::O_RDONLY | libc::O_CLOEXEC, 0, 0)?;

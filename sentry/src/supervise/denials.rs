@@ -4,16 +4,16 @@
 //! does not fit; the main thread folds equal ones together and tells each kind once.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crossbeam::queue::ArrayQueue;
+use crossbeam::queue::SegQueue;
 use hashbrown::HashSet;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use shim::message::{ToMonitor, send};
 use syscalls::guest::Denial;
 
-/// Refusals waiting for the main thread.
-const QUEUE: usize = 256;
+/// Refusals waiting for the main thread: more than can be made while it rests.
+const QUEUE: usize = 4096;
 /// Different refusals told in one run.
 const KINDS: usize = 1000;
 /// The longest text of one refusal, in bytes.
@@ -22,20 +22,24 @@ const TEXT: usize = 4096;
 /// The handlers' end.
 #[derive(Debug)]
 pub struct Denials {
-    queue: ArrayQueue<Denial>,
+    /// Takes memory only when there is something in it. Threads that push at the same moment may exceed its bound by one each.
+    queue: SegQueue<Denial>,
     total: AtomicU64,
     overflow: AtomicU64,
     bell: EventFd,
+    /// Whether the bell has been rung since the queue was last emptied.
+    rung: AtomicBool,
 }
 
 impl Denials {
     /// An empty queue.
     pub fn new() -> Result<Self, nix::errno::Errno> {
         Ok(Self {
-            queue: ArrayQueue::new(QUEUE),
+            queue: SegQueue::new(),
             total: AtomicU64::new(0),
             overflow: AtomicU64::new(0),
             bell: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+            rung: AtomicBool::new(false),
         })
     }
 
@@ -46,9 +50,12 @@ impl Denials {
             let cut = (0..=TEXT).rev().find(|&at| denial.what.is_char_boundary(at)).unwrap_or(0);
             denial.what.truncate(cut);
         }
-        if self.queue.push(denial).is_err() {
+        if self.queue.len() >= QUEUE {
             self.overflow.fetch_add(1, Ordering::Relaxed);
-        } else if self.queue.len() == 1 {
+            return;
+        }
+        self.queue.push(denial);
+        if !self.rung.swap(true, Ordering::SeqCst) {
             let _ = self.bell.write(1);
         }
     }
@@ -70,6 +77,8 @@ impl Told {
     /// Empties the queue and tells the monitor what it has not heard yet.
     pub fn drain(&mut self, denials: &Denials, monitor: BorrowedFd) {
         let _ = denials.bell.read();
+        // Before the queue is emptied: what is pushed from here on rings anew.
+        denials.rung.store(false, Ordering::SeqCst);
         while let Some(denial) = denials.queue.pop() {
             if self.kinds.contains(&denial) {
                 continue;

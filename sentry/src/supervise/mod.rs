@@ -11,15 +11,16 @@ mod denials;
 pub mod live;
 pub mod own_calls;
 mod pace;
-mod pool;
+pub mod pool;
 pub mod root;
-mod tracer;
+pub mod tracer;
 mod view_mounts;
 pub mod watch;
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -92,6 +93,15 @@ impl<P> Shared<P> {
 const REPLACED: &str = "a read-only mount: a program outside replaced a file or directory inside a --write grant that was read-only \
                         or protected, and the new one is not";
 
+/// After what was refused has been told, the next is not listened for at once: to wake this thread for each of many costs the
+/// guest more than the refusal.
+const REST: Duration = Duration::from_millis(5);
+
+/// The time in milliseconds, rounded up: what is due in a part of one must not be asked for until then.
+fn rounded_up(time: Duration) -> PollTimeout {
+    PollTimeout::try_from(time + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+}
+
 fn sys_exit(code: i32) -> ! {
     shim::sys::exit_now(code)
 }
@@ -148,19 +158,20 @@ fn supervise<P: Platform>(
     keep_only(&keep);
 
     let mounter_pid = mounter.as_ref().map(|mounter| mounter.pid);
-    let Some((listener, mounter)) = join_and_receive(&channel, mounter)? else {
+    let joined = join(&channel, mounter)?;
+    let arrived = joined.and_then(|mounter| Some((P::receive_guest(channel, proc.as_fd()).transpose()?, mounter)));
+    let Some((platform, mounter)) = arrived else {
         // Init failed before there was a guest, and has told the monitor why.
         let _ = waitpid(init_pid, None);
         return Ok(());
     };
-    drop(channel);
+    let platform = platform?;
     match plan.root {
         Root::No => shim::capabilities::keep_ptrace(),
         Root::Pretended => shim::capabilities::keep_ptrace_and_chroot(),
         Root::Mapped(_) => shim::capabilities::keep_for_acting(),
     }?;
     let init = crate::raw::open_thread(init_pid.as_raw()).step(|| "watch over init")?;
-    let platform = P::new(listener).step(|| "set up the listener")?;
     let denials = Denials::new().step(|| "make the queue of denials")?;
     let audit = Audit::new().step(|| "make the queue of the audit")?;
     let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
@@ -193,28 +204,29 @@ fn supervise<P: Platform>(
         mounter,
         clock,
     });
-    if shared.clock.is_some() {
-        tracer::start(Arc::clone(&shared), init_pid.as_raw()).step(|| "start the thread that patches programs")?;
-    }
-    pool::Pool::start(Arc::clone(&shared)).step(|| "start the supervisor's threads")?;
+    P::serve(Arc::clone(&shared), init_pid.as_raw())?;
 
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
     let mut mounts = shim::sys::open_at(Some(shared.proc.as_fd()), c"self/mountinfo", flags, 0, 0)
         .and_then(|table| ViewMounts::new(table, shared.mounter.is_some()))
         .step(|| "watch the view's mounts")?;
     let mut told = Told::default();
-    let interval = orders.watched.interval();
+    // Of all that wakes this thread only the time asks for a look at every process: a guest can be refused all day long.
+    let mut look = orders.watched.interval().map(|interval| (interval, Instant::now() + interval));
+    let mut last_told: Option<Instant> = None;
     loop {
-        let soonest = interval.into_iter().chain(mounts.due()).min();
-        let timeout = soonest.map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
+        let until_look = look.map(|(_, due)| due.saturating_duration_since(Instant::now()));
+        let rest = last_told.map(|at| REST.saturating_sub(at.elapsed())).filter(|rest| !rest.is_zero());
+        let soonest = until_look.into_iter().chain(mounts.due()).chain(rest).min();
+        let bells = if rest.is_some() { PollFlags::empty() } else { PollFlags::POLLIN };
         let mut waiting = [
             PollFd::new(init.as_fd(), PollFlags::POLLIN),
             PollFd::new(monitor, PollFlags::empty()),
-            PollFd::new(shared.denials.bell(), PollFlags::POLLIN),
-            PollFd::new(shared.audit.bell(), PollFlags::POLLIN),
+            PollFd::new(shared.denials.bell(), bells),
+            PollFd::new(shared.audit.bell(), bells),
             PollFd::new(mounts.table(), PollFlags::POLLPRI),
         ];
-        match poll(&mut waiting, timeout) {
+        match poll(&mut waiting, soonest.map_or(PollTimeout::NONE, rounded_up)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Failure::new("wait for the sandbox", errno)),
         }
@@ -222,11 +234,15 @@ fn supervise<P: Platform>(
             sys_exit(125); // the monitor is gone
         }
         let has_ended = waiting[0].any() == Some(true);
+        let has_rung = waiting[2].any() == Some(true) || waiting[3].any() == Some(true);
         if waiting[4].revents().is_some_and(|events| events.contains(PollFlags::POLLPRI)) {
             mounts.note();
         }
-        told.drain(&shared.denials, monitor);
-        shared.audit.drain(monitor);
+        if has_rung {
+            told.drain(&shared.denials, monitor);
+            shared.audit.drain(monitor);
+            last_told = Some(Instant::now());
+        }
         if mounts.is_one_missing() {
             let _ = send(monitor, &ToMonitor::Lost(REPLACED.to_owned()), None);
         }
@@ -237,8 +253,11 @@ fn supervise<P: Platform>(
             watch.finish(monitor);
             return Ok(());
         }
-        if interval.is_some() {
+        if let Some((interval, due)) = &mut look
+            && *due <= Instant::now()
+        {
             watch.look(init_pid.as_raw(), monitor);
+            *due = Instant::now() + *interval;
         }
     }
 }
@@ -257,23 +276,19 @@ fn keep_only(keep: &[RawFd]) {
     shim::sys::close_range(next, u32::MAX);
 }
 
-/// Joins the guest's mount namespace, sent by init, and returns the listener, sent by the guest's process just before it
-/// runs the program. `None`: it never came to that.
+/// Joins the guest's mount namespace, sent by init. `None`: it never came to that.
 ///
 /// Not the guest's user namespace as well: the threads of the supervisor would count against the guest's limit on
 /// processes ([`owners`](syscalls::owners) tells what has to be translated instead).
-fn join_and_receive(
-    channel: &OwnedFd,
-    mounter: Option<mounter::Started>,
-) -> Result<Option<(OwnedFd, Option<mounter::Orders>)>, Failure> {
+fn join(channel: &OwnedFd, mounter: Option<mounter::Started>) -> Result<Option<Option<mounter::Orders>>, Failure> {
     let Some(mounts) = receive(channel, *b"M", || "receive the guest's mounts")? else { return Ok(None) };
     shim::sys::join(mounts.as_fd()).step(|| "join the guest's mount namespace")?;
     let mounter = mounter.map(|started| mounter::Orders::begin(started.channel, mounts.as_fd())).transpose()?;
-    Ok(receive(channel, *b"L", || "receive the guest's listener")?.map(|listener| (listener, mounter)))
+    Ok(Some(mounter))
 }
 
 /// The descriptor of the next message, which must bear this name. `None`: nobody is left to send one.
-fn receive(channel: &OwnedFd, name: [u8; 1], step: fn() -> &'static str) -> Result<Option<OwnedFd>, Failure> {
+pub fn receive(channel: &OwnedFd, name: [u8; 1], step: fn() -> &'static str) -> Result<Option<OwnedFd>, Failure> {
     let mut byte = [0];
     let mut space = nix::cmsg_space!([RawFd; 1]);
     let mut payload = [IoSliceMut::new(&mut byte)];

@@ -1,7 +1,7 @@
 //! The syscalls that the supervisor itself needs: its own filter allows these and kills it for any other.
 //!
 //! What is not here is what a hijacked supervisor cannot do: no exec, no sockets of its own, no mounts, no signals to
-//! others, and no ptrace(2) but with a pretended clock.
+//! others, and no ptrace(2) but with a pretended clock or where it is the platform.
 
 /// Needed by every policy: memory, threads, waiting, the listener's ioctls, looking at guests.
 pub const ALWAYS: &[&str] = &[
@@ -75,6 +75,9 @@ pub const FOR_NAMESPACES: &[&str] = &["memfd_create", "pread64"];
 /// The C library turns a `renameat2` without flags into a `renameat`.
 pub const FOR_NAMES: &[&str] =
     &["bind", "fchownat", "linkat", "mkdirat", "mknodat", "renameat", "renameat2", "symlinkat", "unlinkat"];
+
+/// Needed when guests are traced instead of listened to; waiting for them is among what is always needed.
+pub const FOR_TRACING: &[&str] = &["ptrace"];
 
 /// Needed when there are copy-on-write directories: a directory that is moved by us looks like the old one.
 pub const FOR_COPIES: &[&str] = &["fchmod", "fgetxattr", "flistxattr", "fsetxattr", "utimensat"];

@@ -21,18 +21,18 @@ use syscalls::reply::{Reply, Response};
 
 use super::Shared;
 use super::pace::Pace;
-use crate::platform::{Notification, Platform};
+use crate::platform::{Listener, Notification};
 use crate::task::Task;
 
 /// Threads at most: a call beyond that waits until one is free, and the leader never is.
-const THREADS: usize = 64;
+pub const THREADS: usize = 64;
 // Calls that wait for another program, or stand in line for that, never take all of them: some are left for every other.
 const _: () = assert!(THREADS > syscalls::waits::MOST + syscalls::waits::IN_LINE + SPARE);
 /// How often, and how long each time, the leader waits for one of the others to come back: they are on their way, but for
 /// those who wait for another program, who are never all of them.
 const PATIENCE: (u32, Duration) = (200, Duration::from_millis(1));
 /// Followers that stay for the next slow call.
-const SPARE: usize = 2;
+pub const SPARE: usize = 2;
 
 /// The pool's shared state.
 pub struct Pool<P> {
@@ -43,7 +43,7 @@ pub struct Pool<P> {
     pace: Pace,
 }
 
-impl<P: Platform> Pool<P> {
+impl<P: Listener> Pool<P> {
     /// Starts with a single thread.
     pub fn start(shared: Arc<Shared<P>>) -> Result<Arc<Self>, Errno> {
         let pool = Arc::new(Self {

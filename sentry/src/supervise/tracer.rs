@@ -27,8 +27,8 @@ use syscalls::guest::Around;
 use syscalls::reply::Response;
 
 use super::Shared;
-use super::clock::{Clock, mappings};
-use crate::platform::{Notification, Platform};
+use super::clock::Clock;
+use crate::platform::{Listener, Notification};
 
 /// How long the new vDSO of a program is looked for that cannot be stopped.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -104,7 +104,7 @@ struct Rounds<'a, P> {
 }
 
 /// Starts the tracer's thread. `init` traces the first program.
-pub fn start<P: Platform>(shared: Arc<Shared<P>>, init: i32) -> Result<(), Errno> {
+pub fn start<P: Listener>(shared: Arc<Shared<P>>, init: i32) -> Result<(), Errno> {
     let run = move || {
         let Some(clock) = &shared.clock else { return };
         let mut rounds = Rounds { shared: &shared, clock, init, traced: HashMap::new() };
@@ -118,7 +118,7 @@ pub fn start<P: Platform>(shared: Arc<Shared<P>>, init: i32) -> Result<(), Errno
     thread.map(drop).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EAGAIN)))
 }
 
-impl<P: Platform> Rounds<'_, P> {
+impl<P: Listener> Rounds<'_, P> {
     fn proc(&self) -> BorrowedFd<'_> {
         self.shared.proc.as_fd()
     }
@@ -157,7 +157,7 @@ impl<P: Platform> Rounds<'_, P> {
             Ok(()) => {
                 if let Around::Change { at, to, .. } = &wish {
                     // Now the thread id cannot be given to another any more.
-                    if self.shared.platform.valid(notification.id) {
+                    if Listener::valid(&self.shared.platform, notification.id) {
                         let _ = write(tid, at.0, to);
                     }
                 }
@@ -179,19 +179,7 @@ impl<P: Platform> Rounds<'_, P> {
             Event::Exec(former) => {
                 self.traced.remove(&former);
                 self.traced.remove(&tid);
-                if let Some(patch) = self.clock.patch() {
-                    let patched = mappings(self.proc(), tid).and_then(|maps| {
-                        let memory = super::clock::memory(self.proc(), tid).ok();
-                        trace::patch(tid, patch, &maps, |at, bytes| match &memory {
-                            // Some kernels let nobody write there to what is read-only, but whoever traces (`proc_mem.force_override`).
-                            Some(memory) if super::clock::write(memory, at, bytes).is_ok() => Ok(()),
-                            _ => trace::write(tid, at, bytes),
-                        })
-                    });
-                    if let Err(errno) = patched {
-                        tracing::debug!(%errno, tid, "a program keeps the host's clock");
-                    }
-                }
+                self.clock.patch_new_program(self.proc(), tid);
                 let _ = trace::release(tid, 0);
             }
             Event::Stopped(signal) => {

@@ -7,6 +7,7 @@
 
 use nix::errno::Errno;
 use shim::capabilities;
+use syscalls::guest::Guest;
 use syscalls::reply::Answer;
 
 use super::Task;
@@ -77,7 +78,8 @@ impl<P: Platform> Task<'_, P> {
     pub(super) fn act_as_caller(&self, act: &mut dyn FnMut() -> Answer) -> Answer {
         let caller = Caller::of(&self.status()?)?;
         // A thread that is started now, to answer others, must not be the caller too.
-        let follows = self.lead.is_none_or(|hand_over| hand_over());
+        let follows = self.may_wait();
+        self.wait_or_leave()?;
         self.acting.set(Some(follows));
         let acting = Acting::begin(&caller);
         let answer = acting.map(|_acting| act());

@@ -118,7 +118,7 @@ fn devices(plan: &Plan, tree: &Tree) -> Result<(), Failure> {
             MountAttributes { set: sys::NO_SUID | sys::NO_EXEC, propagation: libc::MS_PRIVATE, ..Default::default() };
         sys::set_mount_attributes(mount.as_fd(), false, &attributes).step(step)?;
         let inside = std::ffi::CString::new(format!("dev/{shown}")).map_err(|_| Failure::check(step()))?;
-        sys::attach(mount.as_fd(), tree.target(&inside, false, "/dev")?.as_fd()).step(step)?;
+        tree.put(&mount, false, &inside, "/dev")?;
     }
 
     let step = || "mount the sandbox's own terminals (devpts)";
@@ -127,7 +127,7 @@ fn devices(plan: &Plan, tree: &Tree) -> Result<(), Failure> {
     sys::fs_set(context.as_fd(), c"ptmxmode", Some(c"666")).step(step)?;
     sys::fs_set(context.as_fd(), c"mode", Some(c"620")).step(step)?;
     let terminals = sys::fs_mount(context.as_fd(), sys::NO_SUID | sys::NO_EXEC).step(step)?;
-    sys::attach(terminals.as_fd(), tree.target(c"dev/pts", true, "/dev/pts")?.as_fd()).step(step)?;
+    tree.put(&terminals, true, c"dev/pts", "/dev/pts")?;
     for (link, target) in [
         (c"dev/ptmx", c"pts/ptmx"),
         (c"dev/fd", c"/proc/self/fd"),

@@ -1,13 +1,16 @@
 //! One place at a time: open its source, find or make its target, attach.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::libc;
-use nix::sys::stat::{FileStat, Mode, fchmod, fstat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, symlinkat, unlinkat};
 
 use super::{SEALED, overlay, tmpfs};
@@ -27,11 +30,31 @@ fn show(path: &CStr) -> String {
     format!("/{}", path.to_string_lossy())
 }
 
+/// The path above, and the last component.
+fn split(path: &CStr) -> Result<(CString, CString), Failure> {
+    let bytes = path.to_bytes();
+    let (parent, name) = match bytes.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => (&bytes[..slash], &bytes[slash + 1..]),
+        None => (&bytes[..0], bytes),
+    };
+    let whole = |part: &[u8]| CString::new(part).map_err(|_| Failure::check(format!("use {}", show(path))));
+    Ok((whole(parent)?, whole(name)?))
+}
+
+/// Makes an empty directory or file to mount on.
+fn make(parent: &OwnedFd, name: &CStr, directory: bool) -> Result<(), Errno> {
+    if directory {
+        mkdirat(parent, name, Mode::from_bits_truncate(0o755))
+    } else {
+        mknodat(parent, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o444), 0)
+    }
+}
+
 /// An opened source: an object in our mount namespace, or a mount that is already detached.
 pub(super) enum Opened {
     /// `O_PATH` descriptor of the object.
     Object(OwnedFd),
-    /// A detached mount made by the monitor; borrowed, for the plan owns it.
+    /// A detached mount.
     Mount(OwnedFd),
 }
 
@@ -91,6 +114,14 @@ pub(super) struct Tree {
     stage: OnceCell<OwnedFd>,
     /// How many made files are in the staging area: a mount of something without a name cannot be attached.
     made: Cell<usize>,
+    /// The last directory of our own memory that something was made in: the next object often goes there too.
+    nursery: RefCell<Option<Nursery>>,
+}
+
+/// A directory of our own memory, by path and as a descriptor.
+struct Nursery {
+    path: CString,
+    directory: Rc<OwnedFd>,
 }
 
 fn made_name(number: usize) -> Result<CString, Failure> {
@@ -109,6 +140,7 @@ impl Tree {
             ours: RefCell::default(),
             stage: OnceCell::new(),
             made: Cell::new(0),
+            nursery: RefCell::default(),
         })
     }
 
@@ -118,7 +150,7 @@ impl Tree {
 
     /// Mounts `dev` as `/dev` of a root that the user brought.
     pub(super) fn attach_dev(&self, dev: &OwnedFd) -> Result<(), Failure> {
-        sys::attach(dev.as_fd(), self.target(c"dev", true, "--root")?.as_fd()).step(|| "mount /dev")?;
+        self.attach(dev, c"dev", &self.target(c"dev", true, "--root")?).step(|| "mount /dev")?;
         self.adopt(dev)
     }
 
@@ -136,20 +168,50 @@ impl Tree {
     }
 
     /// The parent of `path` as a descriptor, made if need be, and the last component.
-    fn parent(&self, path: &CStr, origin: &str) -> Result<(OwnedFd, CString), Failure> {
-        let bytes = path.to_bytes();
-        let (parent, name) = match bytes.iter().rposition(|&byte| byte == b'/') {
-            Some(slash) => (&bytes[..slash], &bytes[slash + 1..]),
-            None => (&bytes[..0], bytes),
-        };
-        let whole = |part: &[u8]| CString::new(part).map_err(|_| Failure::check(format!("use {}", show(path))));
-        let (parent, name) = (whole(parent)?, whole(name)?);
+    fn parent(&self, path: &CStr, origin: &str) -> Result<(Rc<OwnedFd>, CString), Failure> {
+        let (parent, name) = split(path)?;
+        if let Some(nursery) = self.nursery.borrow().as_ref().filter(|nursery| nursery.path == parent) {
+            return Ok((Rc::clone(&nursery.directory), name));
+        }
         let directory = if parent.is_empty() {
             self.look(c"").step(|| "open the view's root")?
         } else {
             self.target(&parent, true, origin)?
         };
+        let directory = Rc::new(directory);
+        if self.is_own_memory(&directory).step(|| format!("look at the parent of {}", show(path)))? {
+            self.nursery.replace(Some(Nursery { path: parent, directory: Rc::clone(&directory) }));
+        }
         Ok((directory, name))
+    }
+
+    /// Attaches `mount` at `target`, which is `path`.
+    fn attach(&self, mount: &OwnedFd, path: &CStr, target: &OwnedFd) -> Result<(), Errno> {
+        self.forget(path);
+        sys::attach(mount.as_fd(), target.as_fd())
+    }
+
+    /// What is at `path` from now on, and beneath it, is something else.
+    fn forget(&self, path: &CStr) {
+        let path = Path::new(OsStr::from_bytes(path.to_bytes()));
+        let covered = |nursery: &mut Nursery| Path::new(OsStr::from_bytes(nursery.path.to_bytes())).starts_with(path);
+        self.nursery.borrow_mut().take_if(covered);
+    }
+
+    /// Puts `mount`, which is a directory or not, at `path`: most places are new names in our own memory, for which it takes
+    /// two calls.
+    pub(super) fn put(&self, mount: &OwnedFd, directory: bool, path: &CStr, origin: &str) -> Result<(), Failure> {
+        let step = || format!("place {} in the view ({origin})", show(path));
+        if let Ok((parent, name)) = self.parent(path, origin)
+            && self.nursery.borrow().as_ref().is_some_and(|nursery| Rc::ptr_eq(&nursery.directory, &parent))
+            && make(&parent, &name, directory).is_ok()
+        {
+            // Nobody else can write there: the name means what was just made.
+            return sys::attach_at(mount.as_fd(), parent.as_fd(), &name).step(step);
+        }
+        // It is there already, or cannot be made, and then this knows why.
+        let target = self.target(path, directory, origin)?;
+        self.attach(mount, path, &target).step(step)
     }
 
     /// Whether `path` is, or would be made, in our own memory and not in something that was granted.
@@ -165,10 +227,15 @@ impl Tree {
         false
     }
 
+    /// Whether an object lies in our own memory.
+    fn is_own_memory(&self, object: &OwnedFd) -> Result<bool, Errno> {
+        let device = fstat(object)?.st_dev;
+        Ok(self.own == Some(device) || self.ours.borrow().contains(&device))
+    }
+
     /// Checks that a name may be made in `parent`: only in our own memory, never in a granted directory.
     fn may_make_in(&self, parent: &OwnedFd, path: &CStr, origin: &str) -> Result<(), Failure> {
-        let stat = fstat(parent).step(|| format!("look at the parent of {}", show(path)))?;
-        if self.own == Some(stat.st_dev) || self.ours.borrow().contains(&stat.st_dev) {
+        if self.is_own_memory(parent).step(|| format!("look at the parent of {}", show(path)))? {
             return Ok(());
         }
         let remedy = if self.own.is_none() {
@@ -200,12 +267,7 @@ impl Tree {
         }
         let (parent, name) = self.parent(path, origin)?;
         self.may_make_in(&parent, path, origin)?;
-        if directory {
-            mkdirat(&parent, name.as_c_str(), Mode::from_bits_truncate(0o755)).step(step)?;
-        } else {
-            let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-            openat(&parent, name.as_c_str(), flags, Mode::from_bits_truncate(0o444)).step(step)?;
-        }
+        make(&parent, &name, directory).step(step)?;
         sys::open_at(Some(parent.as_fd()), &name, PATH, 0, CONFINED).step(step)
     }
 
@@ -216,7 +278,7 @@ impl Tree {
             let (parent, name) = self.parent(path, "the view")?;
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let step = || format!("set the mode of {}", show(path));
-            let open = openat(&parent, name.as_c_str(), flags, Mode::empty()).step(step)?;
+            let open = openat(&*parent, name.as_c_str(), flags, Mode::empty()).step(step)?;
             fchmod(&open, Mode::from_bits_truncate(mode)).step(step)?;
         }
         Ok(made)
@@ -225,7 +287,7 @@ impl Tree {
     /// A symlink of our own.
     pub(super) fn link(&self, path: &CStr, target: &CStr) -> Result<(), Failure> {
         let (parent, name) = self.parent(path, "the view")?;
-        match symlinkat(target, &parent, name.as_c_str()) {
+        match symlinkat(target, &*parent, name.as_c_str()) {
             Err(Errno::EEXIST) if self.own.is_none() => Ok(()),
             other => other.step(|| format!("make the link {}", show(path))),
         }
@@ -236,7 +298,7 @@ impl Tree {
         let step = || format!("write {}", show(path));
         let (parent, name) = self.parent(path, "the view")?;
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        let file = openat(&parent, name.as_c_str(), flags, Mode::from_bits_truncate(0o644)).step(step)?;
+        let file = openat(&*parent, name.as_c_str(), flags, Mode::from_bits_truncate(0o644)).step(step)?;
         let mut rest = content;
         while !rest.is_empty() {
             let written = nix::unistd::write(&file, rest).step(step)?;
@@ -252,9 +314,7 @@ impl Tree {
             // A root that the user brought is not ours to write to: its /tmp will hide the stage again.
             let area = tmpfs(1 << 20, 0o700, sys::NO_SUID | sys::NO_DEV)?;
             let point = self.target(c"tmp", true, "--root")?;
-            return sys::attach(area.as_fd(), point.as_fd())
-                .step(|| "prepare the view")
-                .and_then(|()| self.covers(owner));
+            return self.attach(&area, c"tmp", &point).step(|| "prepare the view").and_then(|()| self.covers(owner));
         }
         self.covers(owner)
     }
@@ -329,7 +389,7 @@ impl Tree {
         let attributes =
             MountAttributes { set: SEALED | sys::NO_EXEC, propagation: libc::MS_PRIVATE, ..Default::default() };
         sys::set_mount_attributes(cover.as_fd(), false, &attributes).step(step)?;
-        sys::attach(cover.as_fd(), point.as_fd()).step(step)?;
+        self.attach(&cover, path, &point).step(step)?;
         // What is there now must be ours: a cover that missed is worse than none (CVE-2025-31133).
         let (now, ours) = (fstat(self.look(path).step(step)?).step(step)?, fstat(&cover).step(step)?);
         if (now.st_dev, now.st_ino) != (ours.st_dev, ours.st_ino) {
@@ -364,7 +424,7 @@ impl Tree {
             other => other.step(step)?,
         };
         let file = self.made_file(content, &show(path))?;
-        sys::attach(file.as_fd(), point.as_fd()).step(step)
+        self.attach(&file, path, &point).step(step)
     }
 
     /// Mounts `path` onto itself read-only.
@@ -378,7 +438,7 @@ impl Tree {
         let attributes =
             MountAttributes { set: SEALED | sys::NO_EXEC, propagation: libc::MS_PRIVATE, ..Default::default() };
         sys::set_mount_attributes(mount.as_fd(), true, &attributes).step(step)?;
-        sys::attach(mount.as_fd(), point.as_fd()).step(step)
+        self.attach(&mount, path, &point).step(step)
     }
 
     /// Puts one place of the plan into the view.
@@ -397,7 +457,7 @@ impl Tree {
             Source::Private { mode } if self.is_ours(&place.inside) => {
                 let made = self.directory(&place.inside, *mode)?;
                 let mount = sys::clone_tree(Some(made.as_fd()), c"", false).step(step)?;
-                return sys::attach(mount.as_fd(), made.as_fd()).step(step);
+                return self.attach(&mount, &place.inside, &made).step(step);
             }
             Source::Private { mode } => tmpfs(size, *mode, sys::NO_SUID | sys::NO_DEV)?,
             Source::Tmpfs { size } => tmpfs(*size, 0o755, sys::NO_SUID | sys::NO_DEV)?,
@@ -406,14 +466,18 @@ impl Tree {
                 mount
             }
             Source::Text(content) => self.made_file(content, &place.origin)?,
+            // Of the system's own directories, where only root could put a link: no need to open it first.
+            Source::Host { path, identity: None } if place.optional => match sys::clone_tree(None, path, true) {
+                Err(Errno::ENOENT | Errno::EACCES | Errno::ENOTDIR) => return Ok(()),
+                mount => Opened::Mount(mount.step(step)?).into_mount(place.writable)?,
+            },
             source => {
                 let Some(opened) = open(source, &place.origin, place.optional)? else { return Ok(()) };
                 opened.into_mount(place.writable)?
             }
         };
         let directory = is_directory(&fstat(&mount).step(step)?);
-        let target = self.target(&place.inside, directory, &place.origin)?;
-        sys::attach(mount.as_fd(), target.as_fd()).step(step)?;
+        self.put(&mount, directory, &place.inside, &place.origin)?;
         match place.source {
             Source::Private { .. } | Source::Tmpfs { .. } => self.adopt(&mount),
             _ => Ok(()),

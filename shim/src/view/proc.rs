@@ -50,7 +50,7 @@ pub(super) fn mount(tree: &Tree, view: &View, allow_degraded: bool, lost: &mut d
     if fstatfs(&proc).step(step)?.filesystem_type() != PROC_SUPER_MAGIC {
         return Err(Failure::check("verify that /proc is a procfs"));
     }
-    sys::attach(proc.as_fd(), tree.target(c"proc", true, "/proc")?.as_fd()).step(step)?;
+    tree.put(&proc, true, c"proc", "/proc")?;
     if !bare {
         for path in FROZEN {
             tree.freeze(path)?;

@@ -6,8 +6,6 @@
 mod aarch64;
 mod x86_64;
 
-use std::sync::LazyLock;
-
 /// An architecture that the filter can be compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Arch {
@@ -20,29 +18,127 @@ pub enum Arch {
 /// Writes down numbers ten to a line, each line beginning with its first number; keeps them in ascending order.
 macro_rules! numbers {
     ($($first:literal: $($name:ident)+;)+) => {
-        pub(super) const LINES: &[(usize, &[&str])] = &[$(($first, &[$(stringify!($name)),+])),+];
+        const LINES: super::Lines = &[$(($first, &[$(stringify!($name)),+])),+];
+        pub(super) static INDEX: super::Index = super::Index {
+            lines: LINES,
+            by_number: &super::by_number::<{ super::last(LINES) + 1 }>(LINES),
+            by_name: &super::by_name::<{ super::count(LINES) }>(LINES),
+        };
     };
 }
 use numbers;
 
-/// The names of one architecture in both orders.
+/// The first number of a line, and the names of the line.
+type Lines = &'static [(usize, &'static [&'static str])];
+
+/// Where a name stands: the line, and the place within it.
+type Spot = (u8, u8);
+
+/// For a number without a name.
+const NOWHERE: Spot = (u8::MAX, u8::MAX);
+
+/// The names of one architecture in both orders, sorted when this crate was compiled: a start only looks things up, and
+/// positions, unlike strings, are nothing that a position-independent program has to relocate first.
 struct Index {
-    by_number: Vec<Option<&'static str>>,
-    by_name: Vec<(&'static str, usize)>,
+    lines: Lines,
+    by_number: &'static [Spot],
+    by_name: &'static [Spot],
 }
 
 impl Index {
-    fn new(lines: &[(usize, &[&'static str])]) -> Self {
-        let all = lines.iter().flat_map(|(first, names)| names.iter().copied().zip(*first..));
-        let mut by_name: Vec<(&'static str, usize)> = all.collect();
-        let last = by_name.iter().map(|(_, number)| *number).max().unwrap_or(0);
-        let mut by_number = vec![None; last + 1];
-        for (name, number) in &by_name {
-            by_number[*number] = Some(*name);
-        }
-        by_name.sort_unstable();
-        Self { by_number, by_name }
+    const fn name(&self, spot: Spot) -> &'static str {
+        self.lines[spot.0 as usize].1[spot.1 as usize]
     }
+
+    const fn number(&self, name: &str) -> Option<usize> {
+        let (mut low, mut high) = (0, self.by_name.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            let spot = self.by_name[middle];
+            match order(self.name(spot), name) {
+                0 => return Some(self.lines[spot.0 as usize].0 + spot.1 as usize),
+                1 => high = middle,
+                _ => low = middle + 1,
+            }
+        }
+        None
+    }
+}
+
+/// How two names compare: 0 equal, 1 the first is greater, -1 it is less. What `str::cmp` says, at compile time too.
+const fn order(one: &str, other: &str) -> i8 {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let mut at = 0;
+    while at < one.len() && at < other.len() {
+        if one[at] != other[at] {
+            return if one[at] > other[at] { 1 } else { -1 };
+        }
+        at += 1;
+    }
+    (one.len() > other.len()) as i8 - (one.len() < other.len()) as i8
+}
+
+const fn count(lines: Lines) -> usize {
+    let (mut count, mut line) = (0, 0);
+    while line < lines.len() {
+        count += lines[line].1.len();
+        line += 1;
+    }
+    count
+}
+
+const fn last(lines: Lines) -> usize {
+    let (first, names) = lines[lines.len() - 1];
+    first + names.len() - 1
+}
+
+/// Where the names of all numbers stand.
+#[allow(clippy::cast_possible_truncation)] // checked by the assertion
+const fn by_number<const N: usize>(lines: Lines) -> [Spot; N] {
+    assert!(lines.len() < NOWHERE.0 as usize);
+    let mut spots = [NOWHERE; N];
+    let mut line = 0;
+    while line < lines.len() {
+        let mut place = 0;
+        while place < lines[line].1.len() {
+            spots[lines[line].0 + place] = (line as u8, place as u8);
+            place += 1;
+        }
+        line += 1;
+    }
+    spots
+}
+
+/// Where all names stand, in the order of the names: a binary insertion sort.
+#[allow(clippy::cast_possible_truncation)] // as above
+const fn by_name<const N: usize>(lines: Lines) -> [Spot; N] {
+    let mut spots = [NOWHERE; N];
+    let (mut sorted, mut line) = (0, 0);
+    while line < lines.len() {
+        let mut place = 0;
+        while place < lines[line].1.len() {
+            let (mut low, mut high) = (0, sorted);
+            while low < high {
+                let middle = usize::midpoint(low, high);
+                let spot = spots[middle];
+                if order(lines[spot.0 as usize].1[spot.1 as usize], lines[line].1[place]) > 0 {
+                    high = middle;
+                } else {
+                    low = middle + 1;
+                }
+            }
+            let mut moved = sorted;
+            while moved > low {
+                spots[moved] = spots[moved - 1];
+                moved -= 1;
+            }
+            spots[low] = (line as u8, place as u8);
+            sorted += 1;
+            place += 1;
+        }
+        line += 1;
+    }
+    spots
 }
 
 impl Arch {
@@ -77,14 +173,14 @@ impl Arch {
     }
 
     /// The number of the call `name`, if it exists here.
-    pub fn number(self, name: &str) -> Option<usize> {
-        let by_name = &self.index().by_name;
-        by_name.binary_search_by_key(&name, |(known, _)| known).ok().map(|found| by_name[found].1)
+    pub const fn number(self, name: &str) -> Option<usize> {
+        self.index().number(name)
     }
 
     /// The name of the call `number`, if it exists here.
     pub fn name(self, number: usize) -> Option<&'static str> {
-        self.index().by_number.get(number).copied().flatten()
+        let index = self.index();
+        index.by_number.get(number).filter(|spot| **spot != NOWHERE).map(|spot| index.name(*spot))
     }
 
     /// The greatest number that has a name.
@@ -94,15 +190,13 @@ impl Arch {
 
     /// All names, in the order of their numbers.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        self.index().by_number.iter().filter_map(|name| *name)
+        (0..=self.last_number()).filter_map(move |number| self.name(number))
     }
 
-    fn index(self) -> &'static Index {
-        static X86_64: LazyLock<Index> = LazyLock::new(|| Index::new(x86_64::LINES));
-        static AARCH64: LazyLock<Index> = LazyLock::new(|| Index::new(aarch64::LINES));
+    const fn index(self) -> &'static Index {
         match self {
-            Arch::X86_64 => &X86_64,
-            Arch::Aarch64 => &AARCH64,
+            Arch::X86_64 => &x86_64::INDEX,
+            Arch::Aarch64 => &aarch64::INDEX,
         }
     }
 }

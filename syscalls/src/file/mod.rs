@@ -5,6 +5,7 @@
 //! (their mode would be obeyed on the host), handles must not lead around the view, names that the policy hides must
 //! stay absent, and a user who asks is shown what a program looked for in vain.
 
+mod absent;
 mod create;
 mod cwd;
 pub(crate) mod judge;

@@ -61,7 +61,7 @@ pub(crate) fn open(guest: &dyn Guest, object: &OwnedFd, flags: i32, otherwise: O
                 };
             }
             if flags & (libc::O_ACCMODE | libc::O_TRUNC) != libc::O_RDONLY && reopen::copies_first(object, &stat)? {
-                let _ = guest.may_wait();
+                guest.wait_or_leave()?;
             }
             let file = made::as_root(guest, &[object], || reopen::file(guest, object, &stat, flags))?;
             return Ok(Reply::Inject { file, cloexec: flags & libc::O_CLOEXEC != 0 });

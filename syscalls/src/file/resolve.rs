@@ -21,6 +21,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::geteuid;
 
+use super::absent::is_absent;
 use super::object::kind;
 use super::walk::MAX_LINKS;
 use crate::args::Fd;
@@ -34,7 +35,7 @@ const CONFINED: ResolveFlag = ResolveFlag::RESOLVE_BENEATH
     .union(ResolveFlag::RESOLVE_NO_XDEV)
     .union(ResolveFlag::RESOLVE_NO_SYMLINKS);
 /// Fails with `EAGAIN` instead of waiting for a disk (Linux 5.12); `nix` does not know it.
-const CACHED: ResolveFlag = ResolveFlag::from_bits_retain(0x20);
+pub(super) const CACHED: ResolveFlag = ResolveFlag::from_bits_retain(0x20);
 
 /// Opens the object of `path` without opening the file (`O_PATH`). `from` is where a relative path starts; `None` is for
 /// paths that start at the root. `flags` may hold `O_NOFOLLOW` and `O_DIRECTORY`.
@@ -49,9 +50,10 @@ pub(crate) fn look(
     let walk = |extra| kernels_walk(from, path, flags, resolve | extra);
     let cached = resolve | CACHED;
     let found = match walk(CACHED) {
+        Err(Errno::EAGAIN) if resolve.is_empty() && is_absent(from, path) => return Err(Errno::ENOENT),
         Err(Errno::EAGAIN) if cached != resolve => {
             // A disk answers in any case.
-            let _ = guest.may_wait();
+            guest.wait_or_leave()?;
             walk(ResolveFlag::empty())
         }
         found => found,
@@ -73,7 +75,12 @@ pub(crate) fn look(
 }
 
 /// The kernel's walk, never through a magic link.
-fn kernels_walk(from: Option<BorrowedFd>, path: &[u8], flags: OFlag, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
+pub(super) fn kernels_walk(
+    from: Option<BorrowedFd>,
+    path: &[u8],
+    flags: OFlag,
+    resolve: ResolveFlag,
+) -> Result<OwnedFd, Errno> {
     let flags = flags | OFlag::O_PATH | OFlag::O_CLOEXEC;
     let how = OpenHow::new().flags(flags).resolve(resolve | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     openat2(from.unwrap_or(AT_FDCWD), OsStr::from_bytes(path), how)

@@ -11,7 +11,7 @@ use crate::args::{Parameter, Width};
 use crate::dispatch::Handler;
 use crate::table::{Check, Op, Routes, Test, Verdict, width};
 
-use super::{Instruction, op};
+use super::{Instruction, op, ret};
 
 /// Where the kernel's `struct seccomp_data` keeps the number.
 const NUMBER: u32 = 0;
@@ -30,6 +30,18 @@ pub fn compile(routes: &Routes) -> Vec<Instruction> {
     compile_with(routes, |_| Verdict::Notify)
 }
 
+/// Compiles the filter of a guest that a tracer answers (`SECCOMP_RET_TRACE`). The calls in `injected` are the tracer's own
+/// tools: where the policy refuses one of them, that refusal is left to the tracer, for what it puts in the place of another
+/// call is filtered too, but for verdicts that ask it.
+pub fn compile_traced(routes: &Routes, injected: &[&str]) -> Vec<Instruction> {
+    let injected: Vec<usize> = injected.iter().filter_map(|name| routes.arch().number(name)).collect();
+    let leaves = leaves(routes, &|_| Verdict::Notify).enumerate().map(|(number, leaf)| match leaf {
+        Leaf::Always(Verdict::Fail(_)) if injected.contains(&number) => Leaf::Always(Verdict::Notify),
+        leaf => leaf,
+    });
+    program(routes.arch(), leaves, UNKNOWN, ret::TRACE)
+}
+
 /// Compiles the filter of a guest that nobody listens to. What would only be watched runs; what the sentry would answer is
 /// refused: without a reason to look, everything of it is.
 pub fn compile_alone(routes: &Routes) -> Vec<Instruction> {
@@ -43,7 +55,12 @@ pub fn compile_alone(routes: &Routes) -> Vec<Instruction> {
 }
 
 fn compile_with(routes: &Routes, notified: impl Fn(usize) -> Verdict) -> Vec<Instruction> {
-    let leaves = (0..routes.len()).map(|number| {
+    program(routes.arch(), leaves(routes, &notified), UNKNOWN, ret::USER_NOTIF)
+}
+
+/// What stands for each number, in order.
+fn leaves<'a>(routes: &'a Routes, notified: &'a dyn Fn(usize) -> Verdict) -> impl Iterator<Item = Leaf> + 'a {
+    (0..routes.len()).map(move |number| {
         let notified = notified(number);
         match routes.get(number) {
             Some(route) if !route.checks.is_empty() => {
@@ -53,8 +70,7 @@ fn compile_with(routes: &Routes, notified: impl Fn(usize) -> Verdict) -> Vec<Ins
             Some(route) => Leaf::Always(answered(route.otherwise, notified)),
             None => Leaf::Always(UNKNOWN),
         }
-    });
-    program(routes.arch(), leaves, UNKNOWN)
+    })
 }
 
 /// The verdict, with what stands for a notification.
@@ -71,12 +87,12 @@ fn answered(verdict: Verdict, notified: Verdict) -> Verdict {
 pub fn compile_list(arch: Arch, allowed: &[&str], otherwise: Verdict) -> Vec<Instruction> {
     let mut verdicts = vec![otherwise; arch.last_number() + 1];
     for name in allowed {
-        assert!(Arch::ALL.iter().any(|arch| arch.number(name).is_some()), "there is no syscall `{name}`");
-        if let Some(number) = arch.number(name) {
-            verdicts[number] = Verdict::Allow;
+        match arch.number(name) {
+            Some(number) => verdicts[number] = Verdict::Allow,
+            None => assert!(Arch::ALL.iter().any(|arch| arch.number(name).is_some()), "there is no syscall `{name}`"),
         }
     }
-    program(arch, verdicts.into_iter().map(Leaf::Always), otherwise)
+    program(arch, verdicts.into_iter().map(Leaf::Always), otherwise, ret::USER_NOTIF)
 }
 
 /// What stands at the end of a search by number.
@@ -86,7 +102,8 @@ enum Leaf {
     Checks { checks: &'static [Check], parameters: &'static [Parameter], otherwise: Verdict, notified: Verdict },
 }
 
-fn program(arch: Arch, leaves: impl Iterator<Item = Leaf>, beyond: Verdict) -> Vec<Instruction> {
+/// `asks` is what the filter says where the sentry is to be asked.
+fn program(arch: Arch, leaves: impl Iterator<Item = Leaf>, beyond: Verdict, asks: u32) -> Vec<Instruction> {
     let mut ranges: Vec<(u32, Leaf)> = Vec::new();
     for (number, leaf) in (0..).zip(leaves.chain([Leaf::Always(beyond)])) {
         // Neighbours with the same constant verdict are one range. Checks look at arguments, so they stay apart.
@@ -96,7 +113,7 @@ fn program(arch: Arch, leaves: impl Iterator<Item = Leaf>, beyond: Verdict) -> V
         }
     }
 
-    let mut writer = Writer::default();
+    let mut writer = Writer { reversed: Vec::new(), answers: Vec::new(), asks };
     let search = writer.search(&ranges);
     let start = match arch {
         Arch::X86_64 => {
@@ -123,10 +140,10 @@ struct Place(usize);
 type Held = Option<u32>;
 
 /// A program in reverse order.
-#[derive(Default)]
 struct Writer {
     reversed: Vec<Instruction>,
     answers: Vec<(Verdict, Place)>,
+    asks: u32,
 }
 
 impl Writer {
@@ -185,7 +202,8 @@ impl Writer {
         if let Some(near) = written.filter(|place| self.distance(*place) <= 128) {
             return near;
         }
-        let place = self.push(op::RETURN, 0, 0, verdict.encode());
+        let says = if verdict == Verdict::Notify { self.asks } else { verdict.encode() };
+        let place = self.push(op::RETURN, 0, 0, says);
         self.answers.push((verdict, place));
         place
     }

@@ -9,6 +9,7 @@
 //! * Number -1 fails with `ENOSYS`. No call has it; it is what the filter sees when a tracer inside the sandbox skips a
 //!   call (`strace --inject`), and killing there would punish the debugger.
 //! * Numbers newer than the table fail with `ENOSYS`, which programs take for an older kernel.
+//! * Where nobody can listen, a tracer is asked instead ([`compile_traced`]); without one the call fails with `ENOSYS`.
 //! * An `int` is compared at 32 bits: the kernel ignores the rest of the register, so a check must not look at it.
 
 mod compile;
@@ -16,7 +17,7 @@ mod simulate;
 
 use crate::table::Verdict;
 
-pub use compile::{compile, compile_alone, compile_list};
+pub use compile::{compile, compile_alone, compile_list, compile_traced};
 pub use simulate::{SeccompData, simulate};
 
 /// One instruction, laid out as the kernel's `struct sock_filter`.
@@ -44,6 +45,8 @@ pub mod ret {
     pub const ERRNO: u32 = 0x0005_0000;
     /// The listener is asked.
     pub const USER_NOTIF: u32 = 0x7FC0_0000;
+    /// The tracer is asked; without one the call fails with `ENOSYS`. The low 16 bits are told to the tracer.
+    pub const TRACE: u32 = 0x7FF0_0000;
     /// The call runs.
     pub const ALLOW: u32 = 0x7FFF_0000;
 }

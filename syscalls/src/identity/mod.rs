@@ -47,6 +47,11 @@ const PRCTL_PRETENDED: &[Check] = &[
     Check { all: &[option(libc::PR_CAP_AMBIENT)], then: Verdict::Notify },
 ];
 
+/// A listener would be asked before a tracer is (`SECCOMP_FILTER_FLAG_NEW_LISTENER`), so there must be none. The errno is the
+/// one for a second listener.
+const NO_LISTENER: &[Check] =
+    &[Check { all: &[Test { arg: 1, op: Op::AnyOf(1 << 3) }], then: Verdict::Fail(Errno::EBUSY) }];
+
 const fn not(persona: u64) -> Test {
     Test { arg: 0, op: Op::NotEqual(persona) }
 }
@@ -117,7 +122,7 @@ crate::syscalls! {
     personality(persona: Uint) Process Default Filter(PERSONALITY);
     /// Confines the caller further by a filter of its own.
     /// A filter with a listener fails with `EBUSY`: the sentry has the only one.
-    seccomp(operation: Uint, flags: Flags, arguments: UserPtr) Identity Default Allow;
+    seccomp(operation: Uint, flags: Flags, arguments: UserPtr) Identity Default Allow { Traced => Filter(NO_LISTENER) };
     /// Makes a set of Landlock rules.
     landlock_create_ruleset(attributes: UserPtr, size: Size, flags: Flags) Identity Default Allow;
     /// Adds a Landlock rule.

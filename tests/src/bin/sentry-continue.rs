@@ -7,14 +7,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
 use nix::errno::Errno;
-use sentry::platform::{Notification, Platform};
+use sentry::platform::{Listener, Notification};
 use sentry_tests::listener;
 use syscalls::reply::Response;
 
 /// Answers before anybody could ask.
 struct AlwaysContinue(OwnedFd);
 
-impl Platform for AlwaysContinue {
+impl Listener for AlwaysContinue {
     fn new(listener: OwnedFd) -> Result<Self, Errno> {
         Ok(Self(listener))
     }

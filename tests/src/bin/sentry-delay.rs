@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use sentry::platform::notify::Notify;
-use sentry::platform::{Notification, Platform};
+use sentry::platform::{Listener, Notification};
 use syscalls::reply::Response;
 
 /// What is planted.
@@ -17,7 +17,7 @@ const DELAY: Duration = Duration::from_micros(5);
 /// The default platform, slower at one call.
 struct Delayed(Notify);
 
-impl Platform for Delayed {
+impl Listener for Delayed {
     fn new(listener: OwnedFd) -> Result<Self, Errno> {
         Notify::new(listener).map(Self)
     }

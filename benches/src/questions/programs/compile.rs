@@ -1,18 +1,18 @@
 //! What does compiling cost?
 //!
-//! `gcc` over four small files: processes, searches for headers, and work that no sandbox sees.
+//! `gcc` over twenty small files: processes, searches for headers, and work that no sandbox sees.
 
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::process::Command;
 
-use super::super::{Granted, Question};
+use super::super::{Granted, Question, When};
+use crate::stopwatch::Stint;
 
 pub(in super::super) const QUESTION: Question =
-    super::question("compile", "`gcc -c`, four small files", ask, Some(prepare));
+    Question::program("compile", "`gcc -c`, 20 small files", &["gcc", "as"], ask).prepared(prepare).only(When::Full);
 
-const FILES: usize = 4;
+const FILES: usize = 20;
 
 fn source(granted: &Granted, number: usize) -> PathBuf {
     granted.path().join(format!("source-{number}.c"))
@@ -28,14 +28,10 @@ fn prepare(granted: &Granted) -> io::Result<()> {
     })
 }
 
-fn ask(granted: &Granted, times: u64) -> io::Result<f64> {
-    // Not every subject may write to the granted directory, and all have a /tmp.
-    let objects = std::env::temp_dir().join(format!("sentry-bench-{}", std::process::id()));
-    fs::create_dir(&objects)?;
-    let mut command = Command::new("gcc");
-    command.current_dir(&objects).arg("-c").args((0..FILES).map(|number| source(granted, number)));
-    let made = || (0..FILES).all(|number| objects.join(format!("source-{number}.o")).exists());
-    let answer = super::time(times, &mut command, |_| made());
-    fs::remove_dir_all(&objects)?;
-    answer
+fn ask(granted: &Granted, stint: Stint) -> io::Result<f64> {
+    let objects = super::Work::new(granted)?;
+    let mut gcc = super::program("gcc");
+    gcc.current_dir(objects.path()).arg("-c").args((0..FILES).map(|number| source(granted, number)));
+    let made = || (0..FILES).all(|number| objects.path().join(format!("source-{number}.o")).exists());
+    super::time(stint, &mut gcc, |_| made())
 }

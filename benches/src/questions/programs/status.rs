@@ -1,6 +1,6 @@
 //! What does version control cost?
 //!
-//! `git status` on a repository of 3000 files: an `lstat` each, and a look into every directory.
+//! `git status` on a repository of 5000 files: an `lstat` each, and a look into every directory.
 
 use std::fs;
 use std::io;
@@ -9,19 +9,20 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::super::{Granted, Question};
+use crate::stopwatch::Stint;
 
 pub(in super::super) const QUESTION: Question =
-    super::question("status", "`git status`, 3000 files", ask, Some(prepare));
+    Question::program("status", "`git status`, 5000 files", &["git"], ask).prepared(prepare);
 
 const DIRECTORIES: usize = 100;
-const FILES_EACH: usize = 30;
+const FILES_EACH: usize = 50;
 
 fn repository(granted: &Granted) -> PathBuf {
     granted.path().join("repository")
 }
 
 fn git(repository: &Path) -> Command {
-    let mut command = Command::new("git");
+    let mut command = super::program("git");
     // Nobody's own settings, and no quarrel over whose repository it is when root made it for somebody.
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
     command.args(["-c", "safe.directory=*", "-C"]).arg(repository);
@@ -39,10 +40,7 @@ fn prepare(granted: &Granted) -> io::Result<()> {
     }
     let me = ["-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "commit.gpgsign=false"];
     for words in [&["init", "--quiet"][..], &["add", "."], &["commit", "--quiet", "--message", "all"]] {
-        let status = git(&repository).args(me).args(words).status()?;
-        if !status.success() {
-            return Err(io::Error::other(format!("git {} failed: {status}", words[0])));
-        }
+        super::output(git(&repository).args(me).args(words))?;
     }
     // Files as young as the index would be read again by every status.
     std::thread::sleep(Duration::from_millis(1100));
@@ -50,8 +48,8 @@ fn prepare(granted: &Granted) -> io::Result<()> {
     fs::write(repository.join("new.txt"), "new\n")
 }
 
-fn ask(granted: &Granted, times: u64) -> io::Result<f64> {
+fn ask(granted: &Granted, stint: Stint) -> io::Result<f64> {
     let mut command = git(&repository(granted));
     command.args(["status", "--porcelain"]);
-    super::time(times, &mut command, |text| text == b" M part-000/file-00.txt\n?? new.txt\n")
+    super::time(stint, &mut command, |text| text == b" M part-000/file-00.txt\n?? new.txt\n")
 }

@@ -61,12 +61,17 @@ pub enum Around {
 impl Around {
     /// Asks the kernel. Without a filter in force, which is one call to find out, there is nothing to ask.
     pub fn look() -> Self {
+        Self::looked(false)
+    }
+
+    /// The same, for a sandbox without a listener if `traced`.
+    fn looked(traced: bool) -> Self {
         const FILTER: i32 = 2;
         // Kept from asking, we are in something.
         if matches!(shim::sys::prctl(libc::PR_GET_SECCOMP, 0, 0), Ok(mode) if mode != FILTER) {
             return Self::Nothing;
         }
-        if probe::listener(false).is_ok() && probe::user_namespace().is_ok() {
+        if (traced || probe::listener(false).is_ok()) && probe::user_namespace().is_ok() {
             return Self::Nothing;
         }
         if Path::new(MARK).exists() { Self::Ours } else { Self::Sandbox }
@@ -79,9 +84,15 @@ impl Around {
 }
 
 /// Fails where a whole sandbox cannot be built because there is one around us.
-pub fn refuse_within() -> Result<(), Failure> {
-    match Around::look() {
+/// `traced`: it has no listener.
+pub fn refuse_within(traced: bool) -> Result<(), Failure> {
+    match Around::looked(traced) {
         Around::Nothing => Ok(()),
+        around if !traced && Around::looked(true) == Around::Nothing => Err(Failure::check_text(format!(
+            "this is inside {} already, which has the one listener that a process tree can have",
+            around.name()
+        ))
+        .remedy("do without a listener: --platform ptrace")),
         around => Err(Failure::check_text(format!(
             "this is inside {} already, which gives no namespaces, and of supervisors a process tree can have only one",
             around.name()

@@ -12,7 +12,7 @@ use syscalls::table::Surface;
 use crate::monitor::system;
 use crate::policy::clock::Clock;
 use crate::policy::view::{self, Entry, Facts, SYSTEM, Source};
-use crate::policy::{Access, Interpose, Limits, Net, Policy, ProcFiles, Userns};
+use crate::policy::{Access, Interpose, Limits, Mechanism, Net, Policy, ProcFiles, Userns};
 
 /// A path that the guest may use.
 #[derive(Debug, PartialEq, Eq)]
@@ -113,6 +113,7 @@ impl Shrinking {
             tracing_inside: _,
             seccomp: _,
             interpose,
+            platform,
             audit,
             nested: _,
             clock,
@@ -134,6 +135,7 @@ impl Shrinking {
             (kernel.is_some(), "--uname"),
             (disk.is_some(), "--disk"),
             (*interpose == Interpose::Full, "--interpose full"),
+            (*platform == Mechanism::Ptrace, "--platform ptrace"),
             (*proc == ProcFiles::Live, "--proc-files live"),
             (audit.is_some(), "--audit"),
             (*trace_denied, "--trace denied"),
@@ -266,7 +268,7 @@ mod tests {
     #[test]
     fn what_takes_away_within_a_grant_is_refused() {
         type Ask = fn(&mut Policy);
-        let asked: [(&str, Ask); 9] = [
+        let asked: [(&str, Ask); 10] = [
             ("--cow /data", |policy| policy.grants.push(grant("/data", Access::Cow))),
             ("--hide /usr/bin", |policy| policy.hide.push("/usr/bin".into())),
             ("--deny /src/dir/x", |policy| {
@@ -285,6 +287,7 @@ mod tests {
             ("--uname", |policy| policy.kernel = crate::policy::kernel::parse("6.1").ok()),
             ("--disk", |policy| policy.limits.disk = Some(1)),
             ("--interpose full", |policy| policy.interpose = Interpose::Full),
+            ("--platform ptrace", |policy| policy.platform = Mechanism::Ptrace),
         ];
         for (expected, ask) in asked {
             let mut policy = policy();

@@ -47,6 +47,8 @@ pub(crate) fn own(guest: &dyn Guest, object: OwnedFd) -> Result<OwnedFd, Errno> 
     if !is_foreign(guest, &object, &stat)? {
         return Ok(object);
     }
+    // A copy comes to an end, and takes as long as the file is.
+    guest.wait_or_leave()?;
     match replace(guest, &object, &stat) {
         Ok(copy) => Ok(copy),
         Err(Errno::ENOSPC) => Err(Errno::ENOSPC),
@@ -55,8 +57,6 @@ pub(crate) fn own(guest: &dyn Guest, object: OwnedFd) -> Result<OwnedFd, Errno> 
 }
 
 fn replace(guest: &dyn Guest, object: &OwnedFd, stat: &FileStat) -> Result<OwnedFd, Errno> {
-    // A copy comes to an end, and takes as long as the file is.
-    let _ = guest.may_wait();
     guest.confirm()?;
     let path = guest.path_of(object)?;
     let (parent, name) = (path.parent().ok_or(Errno::ENOENT)?, path.file_name().ok_or(Errno::ENOENT)?);
