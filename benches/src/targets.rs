@@ -157,7 +157,8 @@ fn floor(peers: &Results, question: &str) -> Option<f64> {
     Some(1.0 + notification / native)
 }
 
-/// A notification against the cheapest way to hand a word to another process and back.
+/// A notification against the cheapest way to hand a word to another process and back; on one CPU, where both cost two
+/// switches and nothing else.
 fn round_trip(mechanisms: &Results) -> Target {
     Ask::of(mechanisms, calls::NULL, "notify, reply, sync, one CPU")
         .against("futex ping-pong, one CPU")

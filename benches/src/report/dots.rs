@@ -10,12 +10,13 @@ use crate::statistics::Estimate;
 use crate::targets::Scale;
 
 const WIDTH: f64 = 360.0;
-const LABELS: f64 = 142.0;
 const PLOT_END: f64 = 300.0;
 const ROW: f64 = 20.0;
 const TOP: f64 = 4.0;
-/// As many letters of a name as have room.
-const LETTERS: usize = 25;
+/// As many letters of a name as have room at most.
+const LETTERS: usize = 34;
+/// How wide a letter is, about.
+const LETTER: f64 = 5.75;
 
 /// What a line of the chart says.
 struct Line<'a> {
@@ -56,9 +57,11 @@ pub fn chart(results: &Results, question: &Question, id: &str) -> Option<Markup>
 fn draw(lines: &[Line], scale: Scale, question: &Question, id: &str) -> Markup {
     let ends = lines.iter().filter_map(|line| line.answer.ok()).flat_map(|found| [found.low, found.high]);
     let ends: Vec<f64> = ends.collect();
+    let letters = lines.iter().map(|line| line.subject.name.chars().count()).max().unwrap_or(0).clamp(16, LETTERS);
+    let plot = letters as f64 * LETTER + 8.0;
     let axis = match scale {
-        Scale::Times => Axis::of_ratios(&ends, LABELS + 8.0, PLOT_END),
-        Scale::Amount(_) => Axis::of_amounts(&ends, LABELS + 8.0, PLOT_END),
+        Scale::Times => Axis::of_ratios(&ends, plot, PLOT_END),
+        Scale::Amount(_) => Axis::of_amounts(&ends, plot, PLOT_END),
     };
     let bottom = TOP + ROW * lines.len() as f64;
     let height = bottom + 20.0;
@@ -131,9 +134,9 @@ fn row(line: &Line, axis: &Axis, scale: Scale, y: f64) -> Markup {
     html! {
         g class=(role) {
             title { (name) }
-            text class="label" x=(px(LABELS)) y=(px(y + 3.8)) text-anchor="end" { (short(name, LETTERS)) }
+            text class="label" x=(px(axis.start() - 8.0)) y=(px(y + 3.8)) text-anchor="end" { (short(name, LETTERS)) }
             @match line.answer {
-                Err(why) => text class="failed" x=(px(LABELS + 10.0)) y=(px(y + 3.8)) { (short(&fate_told(why), 35)) },
+                Err(why) => text class="failed" x=(px(axis.start() + 2.0)) y=(px(y + 3.8)) { (short(&fate_told(why), 35)) },
                 Ok(Estimate { median, low, high }) => {
                     @if matches!(scale, Scale::Amount(_)) && !axis.is_logarithmic() {
                         rect class="bar" x=(px(axis.start())) y=(px(y - 5.0)) width=(px(axis.at(median) - axis.start())) height="10" {}

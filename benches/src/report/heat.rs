@@ -36,7 +36,10 @@ pub fn legend() -> Markup {
     }
 }
 
-/// A line a question, a column a subject; none when native answered nothing.
+/// More columns than this are lines instead.
+const WIDEST: usize = 20;
+
+/// A line a question, a column a subject, or the other way round when those are very many; none when native answered nothing.
 pub fn table(results: &Results, questions: &[&Question], caption: &str) -> Option<Markup> {
     let native = results.native();
     let asked: Vec<&&Question> =
@@ -50,6 +53,26 @@ pub fn table(results: &Results, questions: &[&Question], caption: &str) -> Optio
     let disturbed: Vec<&str> = disturbed.iter().map(|(question, _)| question.name.as_str()).collect();
     if asked.is_empty() || subjects.is_empty() {
         return None;
+    }
+    // The longer side goes down, for a page is scrolled down more easily than aside.
+    if subjects.len() > WIDEST && subjects.len() > asked.len() {
+        return Some(html! {
+            div class="scroll" tabindex="0" role="region" aria-label=(caption) {
+                table class="heat" {
+                    caption { span { (caption) } }
+                    thead { tr {
+                        th scope="col" { "subject" }
+                        @for question in &asked { th scope="col" class="number" { (code(&question.asks)) } }
+                    } }
+                    tbody {
+                        @for subject in subjects { tr {
+                            th scope="row" { (subject.name) }
+                            @for question in &asked { (cell(results, question, subject)) }
+                        } }
+                    }
+                }
+            }
+        });
     }
     Some(html! {
         div class="scroll" tabindex="0" role="region" aria-label=(caption) {
