@@ -182,7 +182,7 @@ impl ByHand<'_> {
         match kernels_walk(Some(dir.as_fd()), name, OFlag::empty(), ResolveFlag::empty()) {
             // A magic link: the kernel leads to the object itself, whatever its name.
             Err(Errno::ELOOP) if !self.magic => Err(Errno::ELOOP),
-            Err(Errno::ELOOP) if !may_look_behind(&stat) => Err(Errno::EACCES),
+            Err(Errno::ELOOP) if !may_look_behind(self.guest, &stat) => Err(Errno::EACCES),
             Err(Errno::ELOOP) => {
                 self.one_more_link(1)?;
                 self.behind(dir, name).map(Step::Behind)
@@ -308,13 +308,14 @@ pub(crate) fn is_procfs(object: &OwnedFd) -> Result<bool, Errno> {
 }
 
 /// Whether an entry of a process in procfs may be looked behind by the guest: the supervisor's own rights say nothing.
-pub(crate) fn may_look_behind(entry: &FileStat) -> bool {
-    is_own(entry)
+pub(crate) fn may_look_behind(guest: &dyn Guest, entry: &FileStat) -> bool {
+    // With ids of its own the guest is whom this thread is now, and others keep their processes to themselves.
+    if guest.rules().real_ids { entry.st_uid == geteuid().as_raw() } else { is_own(entry) }
 }
 
-/// Whether an object belongs to the guest's own user, which is the supervisor's.
+/// Whether an object belongs to the guest's own user, which is the supervisor's. Not for guests with several.
 pub(crate) fn is_own(object: &FileStat) -> bool {
-    // Asked once: nothing changes the supervisor's own ids, and every open comes by here.
+    // Asked once: nothing changes the supervisor's own ids then, and every open comes by here.
     static OWN: OnceLock<u32> = OnceLock::new();
     object.st_uid == *OWN.get_or_init(|| geteuid().as_raw())
 }
