@@ -117,7 +117,7 @@ fn may_be_opened(guest: &dyn Guest, object: &OwnedFd, stat: &FileStat) -> Result
 }
 
 /// Whether a path into procfs leads to this process: the first of its components that is a number.
-fn belongs_to(label: &[u8], process: i32) -> bool {
+pub(super) fn belongs_to(label: &[u8], process: i32) -> bool {
     let number = |part: &[u8]| std::str::from_utf8(part).ok()?.parse::<i32>().ok();
     label.split(|byte| *byte == b'/').find_map(number) == Some(process)
 }

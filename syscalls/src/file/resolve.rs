@@ -21,7 +21,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::geteuid;
 
-use super::object::kind;
+use super::object::{belongs_to, kind};
 use super::walk::MAX_LINKS;
 use crate::args::Fd;
 use crate::guest::Guest;
@@ -182,7 +182,9 @@ impl ByHand<'_> {
         match kernels_walk(Some(dir.as_fd()), name, OFlag::empty(), ResolveFlag::empty()) {
             // A magic link: the kernel leads to the object itself, whatever its name.
             Err(Errno::ELOOP) if !self.magic => Err(Errno::ELOOP),
-            Err(Errno::ELOOP) if !may_look_behind(self.guest, &stat) => Err(Errno::EACCES),
+            Err(Errno::ELOOP) if !may_look_behind(self.guest, &stat) && !self.is_its_own(&object)? => {
+                Err(Errno::EACCES)
+            }
             Err(Errno::ELOOP) => {
                 self.one_more_link(1)?;
                 self.behind(dir, name).map(Step::Behind)
@@ -190,6 +192,12 @@ impl ByHand<'_> {
             // A plain one, such as /proc/mounts.
             _ => Ok(Step::Link(readlinkat(&object, "")?.into_encoded())),
         }
+    }
+
+    /// Whether an entry is the caller's own, which tells no owner of who has just changed its ids.
+    fn is_its_own(&self, entry: &OwnedFd) -> Result<bool, Errno> {
+        let real = self.guest.rules().real_ids;
+        Ok(real && belongs_to(self.guest.label_of(entry)?.as_encoded_bytes(), self.guest.own_ids()?.0))
     }
 
     fn behind(&self, dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
