@@ -124,6 +124,8 @@ pub struct Report {
     pub changes: Vec<ChangedFile>,
     /// What of the copies could not be looked through.
     pub unseen: Vec<String>,
+    /// Names that tools of the user's obey and that came to be in writable grants, where they could not be protected.
+    pub appeared: Vec<PathBuf>,
     /// The run's name, by which its changes can be reviewed.
     pub run: Option<String>,
     /// Where the changed files are kept.
@@ -158,6 +160,7 @@ impl Report {
             protections: Protections::default(),
             changes: Vec::new(),
             unseen: Vec::new(),
+            appeared: Vec::new(),
             run: None,
             changes_kept: None,
             error: None,
@@ -179,6 +182,9 @@ impl Report {
         self.say_cause(&mut text);
         self.say_denials(&mut text);
         self.say_changes(&mut text);
+        for path in &self.appeared {
+            let _ = writeln!(text, "sentry: {} was made, and your tools obey it", name(path));
+        }
         if self.program_exit_code.is_some_and(|code| code != 0) && self.denials.is_empty() && !tracing {
             let code = self.exit_code;
             let _ = writeln!(

@@ -132,6 +132,40 @@ print(struct.unpack("3i", server.accept()[0].getsockopt(socket.SOL_SOCKET, socke
     prints(run, "(33, 34)\nPermission denied\n(33, 34)\n(0, 0)");
 }
 
+/// A process of root works in a directory that nobody else may enter: the sentry, which might, leads nobody there.
+#[test]
+fn processes_are_no_way_into_what_is_closed() {
+    needs_a_range!();
+    if !has("python3") {
+        skip!("there is no python3");
+    }
+    let script = r#"
+import os, socket, sys
+def connect(path):
+    try:
+        with socket.socket(socket.AF_UNIX) as client: client.connect(path); return 'reached'
+    except OSError as error: return error.strerror
+def apart(act, user):
+    child = os.fork()
+    if child == 0:
+        os.setgroups([]); os.setresgid(user, user, user); os.setresuid(user, user, user)
+        print(user, act(), flush=True); os._exit(0)
+    os.waitpid(child, 0)
+os.makedirs('closed/open'); os.chmod('closed', 0o700); os.chmod('closed/open', 0o777); os.chdir('closed/open')
+server = socket.socket(socket.AF_UNIX); server.bind('s'); os.chmod('s', 0o777); server.listen(9)
+place = '/proc/%d/cwd/s' % os.getpid()
+for _ in range(2):
+    for user in (33, 0): apart(lambda: connect(place), user)
+def own():
+    os.chdir('/tmp'); os.mkdir('own'); os.chdir('own')
+    mine = socket.socket(socket.AF_UNIX); mine.bind('s'); mine.listen(1); return connect('/proc/%d/cwd/s' % os.getpid())
+apart(own, 33)
+"#;
+    let run = root(&Project::new(), &["--write", "."], ["python3", "-c", script]);
+    let told = "33 Permission denied\n0 reached\n";
+    prints(run, &[told, told, "33 reached"].concat());
+}
+
 #[test]
 fn root_is_root_inside_only() {
     needs_a_range!();

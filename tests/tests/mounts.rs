@@ -429,6 +429,64 @@ expect(True, written < 64 << 20)
 }
 
 #[test]
+fn what_an_overlay_has_of_memory_stays_on_the_account() {
+    let script = r#"
+os.chdir('/tmp'); dirs('m', 'low'); written = 0
+for number in range(8):
+    if mount('x', 'm', 'tmpfs', 0, 'size=1g') != 'ok': break
+    over = 'over%d' % number; dirs('m/u', 'm/w', over)
+    expect('ok', mount('x', over, 'overlay', 0, 'lowerdir=low,upperdir=m/u,workdir=m/w'), umount('m'))
+    try:
+        with open(over + '/f', 'wb') as file:
+            while True: written += file.write(bytes(1 << 18)); file.flush()
+    except OSError as error: expect(errno.ENOSPC, error.errno)
+expect(True, number > 1, written <= 64 << 20); expect('ENOSPC', mount('x', 'm', 'tmpfs'))
+for gone in range(number): expect('ok', umount('over%d' % gone))
+expect('ok', mount('x', 'm', 'tmpfs', 0, 'size=1m'))
+"#;
+    python(&Project::new(), &["--disk", "64M"], script).exits(0);
+}
+
+#[test]
+fn layers_of_overlays_are_mounts_too() {
+    let script = r#"
+os.chdir('/tmp'); layers = ['l%d' % number for number in range(100)]; dirs(*layers)
+for number in range(200):
+    dirs('o%d' % number)
+    if mount('x', 'o%d' % number, 'overlay', 0, 'lowerdir=' + ':'.join(layers)) != 'ok': break
+expect('ENOSPC', mount('x', 'l0', 'tmpfs')); expect(True, 90 < number < 101)
+expect('ok', umount('o0'), mount('x', 'l0', 'tmpfs'), umount('o1', DETACH))
+"#;
+    python(&Project::new(), &[], script).exits(0);
+}
+
+#[test]
+fn a_resize_makes_no_room_that_is_not_there() {
+    let script = r#"
+os.chdir('/tmp'); dirs('a', 'b'); held, written = [], 0
+def fill(file):
+    global written
+    try:
+        while True: written += file.write(bytes(1 << 16)); file.flush()
+    except OSError as error: expect(errno.ENOSPC, error.errno)
+# Used all the same, by way of a mount that went lazily.
+for _ in range(3):
+    if mount('x', 'a', 'tmpfs', 0, 'size=100%') != 'ok': break
+    expect('ok', mount('a', 'b', None, BIND)); held.append(open('a/f', 'wb'))
+    expect('ok', umount('a', DETACH)); mount(None, 'b', None, REMOUNT, 'size=100%'); expect('ok', umount('b'))
+    fill(held[-1])
+# One that is full does not become smaller.
+for number in range(20):
+    name = 's%d' % number; dirs(name)
+    if mount('x', name, 'tmpfs', 0, 'size=100%') != 'ok': break
+    held.append(open(name + '/f', 'wb')); fill(held[-1])
+    for other in range(number + 1): mount(None, 's%d' % other, None, REMOUNT, 'size=64k')
+expect(True, written <= 64 << 20, written > 32 << 20)
+"#;
+    python(&Project::new(), &["--disk", "64M"], script).exits(0);
+}
+
+#[test]
 fn a_killed_supervisor_leaves_no_mount_and_no_process() {
     let project = Project::new();
     let root = project.path().to_str().unwrap().to_owned();

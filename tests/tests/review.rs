@@ -758,3 +758,71 @@ fn a_name_that_a_commit_took_away_hides_no_later_change() {
     assert!(commit.contains("/b: it changed on the host"), "{commit}");
     assert_eq!(desk.project.read("b"), "OLD\n");
 }
+
+#[test]
+fn what_git_obeys_is_held_back_wherever_it_finds_it() {
+    let desk = Desk::new();
+    let repository =
+        |at: &str| format!("mkdir -p {at}/objects {at}/refs {at}/hooks; echo ref: refs/heads/m > {at}/HEAD; ");
+    let evil = |at: &str| format!("printf '[core]\\n\\tfsmonitor = evil\\n' > {at}/config; ");
+    let plain = |at: &str| format!("printf '[core]\\n\\tbare = false\\n' > {at}/config; ");
+    let (submodule, began) = (".git/modules/s", "began/config");
+    desk.host(
+        &[repository(".git"), plain(".git"), repository(submodule), plain(submodule), "mkdir docs".into()].concat(),
+    );
+    let script = [
+        "set -e; mkdir -p e began; echo ../e > .git/commondir; echo x > .git/config.worktree; ".to_owned(),
+        repository("docs/.git") + &evil("docs/.git"),
+        repository("bare") + &evil("bare") + "echo x > bare/hooks/post-update; chmod 755 bare/hooks/post-update; ",
+        evil(submodule)
+            + &format!("echo x > {submodule}/hooks/post-checkout; chmod 755 {submodule}/hooks/post-checkout; "),
+        repository("fine/.git")
+            + &plain("fine/.git")
+            + "echo x > fine/.git/hooks/a.sample; chmod 755 fine/.git/hooks/a.sample; ",
+        evil("began") + "echo x > config; mkdir hooks; echo x > hooks/run; chmod 755 hooks/run",
+    ];
+    desk.run(&[], &script.concat()).exits(0);
+    let held = [
+        ".git/commondir",
+        ".git/config.worktree",
+        "docs/.git/config",
+        "bare/config",
+        "bare/hooks/post-update",
+        ".git/modules/s/config",
+        ".git/modules/s/hooks/post-checkout",
+    ];
+    let diff = desk.verb(&["diff"]).exits(0).out;
+    let commit = desk.verb(&["commit"]).exits(1).out;
+    for name in held {
+        let full = desk.project.join(name).display().to_string();
+        let line =
+            diff.lines().find(|line| line.contains(&format!("{full} "))).unwrap_or_else(|| panic!("{name}: {diff}"));
+        assert!(line.ends_with("(your tools obey it)"), "{line}");
+        assert!(commit.contains(&format!("left     {full}: your own tools obey it")), "{name}: {commit}");
+    }
+    assert_eq!(diff.matches("your tools obey it").count(), held.len(), "{diff}");
+    let there = "ls .git/commondir .git/config.worktree docs/.git/config bare/config bare/hooks .git/modules/s/hooks 2>/dev/null || \
+                 grep -r evil .git docs bare || true";
+    assert_eq!(desk.host(there).replace('\n', ""), ".git/modules/s/hooks:bare/hooks:");
+    assert_eq!(desk.host("cat fine/.git/config config began/config | wc -l; ls fine/.git/hooks"), "5\na.sample\n");
+
+    // What was harmless there becomes a repository only by a word of the user's.
+    desk.run(&[], &repository("began")).exits(0);
+    assert!(desk.verb(&["commit"]).exits(1).out.contains("began/HEAD: your own tools obey it"));
+    assert!(desk.project.has(began) && !desk.project.has("began/HEAD"));
+    desk.verb(&["commit", "began/HEAD"]).exits(0);
+    assert!(desk.project.has("began/HEAD"));
+}
+
+/// Whoever may write to `x` in a later run would write to `.git/config`.
+#[test]
+fn what_tools_obey_gets_no_second_name() {
+    let desk = Desk::new();
+    desk.host(
+        "mkdir -p .git bare; echo mine > .git/config; echo bare > bare/config; echo ref > bare/HEAD; echo 1 > gone",
+    );
+    desk.run(&[], "rm gone; ln .git/config x; ln .git/config y; ln bare/config z; echo 1 > a; ln a b").exits(0);
+    desk.verb(&["commit"]).exits(0);
+    let seen = desk.host("stat -c %h .git/config bare/config; cat x y z; test a -ef b && echo one");
+    assert_eq!(seen, "1\n1\nmine\nmine\nbare\none\n");
+}

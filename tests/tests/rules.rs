@@ -254,6 +254,13 @@ fn hooks_and_settings_stay_as_they_are() {
     assert!(fresh.has(".git/hooks") && fresh.has(".git/config"), "{made:?}");
     run(&project, &["--write", ".", "--write", ".git/config"], "echo more > .git/config").exits(0);
     assert_eq!(project.read(".git/config"), "more\n");
+    // What is not there cannot be mounted read-only; that it was made is said.
+    let run = run(&project, &["--write", "."], "echo ../evil > .git/commondir; touch .envrc").exits(0);
+    for name in [".git/commondir", ".envrc"] {
+        let full = project.join(name).display().to_string();
+        assert!(run.err.contains(&format!("{full} was made, and your tools obey it")), "{run:?}");
+    }
+    assert!(!run.err.contains(".vscode"), "{run:?}");
 }
 
 /// A link in the place of what is protected shows nothing that was not granted.

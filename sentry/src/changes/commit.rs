@@ -16,6 +16,7 @@ use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchown, fchownat, fsync,
 
 use super::judge::Verdict;
 use super::layer::Layer;
+use super::obeyed::stays_alone;
 use super::root::{look_in, names};
 use super::{Change, Kind, Object, Review, Type};
 
@@ -56,7 +57,7 @@ impl Layer {
             force: options.force,
             owner: by_root(self),
             outcome: Outcome::default(),
-            links: review.linked.iter().cloned().collect(),
+            links: linked(self, review),
             unready: Vec::new(),
             pending: Vec::new(),
             failed: Vec::new(),
@@ -99,6 +100,11 @@ impl Layer {
 fn by_root(layer: &Layer) -> Option<(u32, u32)> {
     let root = Uid::effective().is_root();
     layer.host.object().ok().filter(|_| root).map(|object| object.owner)
+}
+
+/// Where the host has the inodes of the copy that have several names, and may get more.
+fn linked(layer: &Layer, review: &Review) -> HashMap<(u64, u64), PathBuf> {
+    review.linked.iter().filter(|(_, path)| !stays_alone(layer, path)).cloned().collect()
 }
 
 struct Commit<'a> {
@@ -189,6 +195,7 @@ impl Commit<'_> {
         if let (Some(before), Some(after)) = (&change.before, &change.after)
             && after.kind == Type::File
             && after.links > 1
+            && !stays_alone(self.layer, &change.path)
         {
             let first = self.links.entry(after.identity).or_insert_with(|| change.path.clone()).clone();
             if self.layer.host.look(&first)?.is_some_and(|first| first.identity != before.identity) {
@@ -322,7 +329,7 @@ impl Commit<'_> {
         // After a rename onto another name of the same file, the file is still there as well.
         let _ = unlinkat(parent, self.temporary.as_str(), UnlinkatFlags::NoRemoveDir);
         placed?;
-        if after.kind == Type::File && after.links > 1 {
+        if after.kind == Type::File && after.links > 1 && !stays_alone(self.layer, path) {
             self.links.entry(after.identity).or_insert_with(|| path.clone());
             self.placed.extend(self.layer.host.look(path)?.map(|placed| placed.identity));
         }
@@ -334,7 +341,8 @@ impl Commit<'_> {
         let temporary = self.temporary.as_str();
         match after.kind {
             Type::File => {
-                let first = (after.links > 1).then(|| self.links.get(&after.identity)).flatten().cloned();
+                let linked = after.links > 1 && !stays_alone(self.layer, path);
+                let first = linked.then(|| self.links.get(&after.identity)).flatten().cloned();
                 if let Some(first) = first.filter(|first| first != path) {
                     if self.is_same_file(&first, path, after)? {
                         return self.stage_link(&first, parent);

@@ -17,6 +17,7 @@ pub mod owned;
 pub mod pretended;
 pub mod record;
 pub mod remove;
+pub mod repository;
 pub mod root;
 pub mod scan;
 pub mod skeleton;

@@ -1,7 +1,7 @@
 //! What the user's own tools run or obey later: hooks, and settings of editors and agents.
 //!
 //! A sandbox ends where a commit begins, so a program that leaves a hook behind would run outside after all. The names are
-//! those that the default profile protects.
+//! those that the default profile protects; of git there is more ([`repository`]).
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use hashbrown::HashSet;
 
 use super::layer::Layer;
-use super::{Change, Object, Type};
+use super::{Change, Object, Type, repository};
 use crate::policy::profile;
 
 /// What is said of such a file.
@@ -34,12 +34,16 @@ pub struct Obeyed {
     host: PathBuf,
     /// `.git` directories that the run made: what git puts into each is ordinary.
     repositories: HashSet<PathBuf>,
+    /// What git obeys because of what lies beside it.
+    beside: HashSet<PathBuf>,
 }
 
 impl Obeyed {
     /// For a layer with all of its `changes`.
     pub fn new(layer: &Layer, changes: &[Change]) -> Self {
-        Self::of(&layer.host_path, changes)
+        let obeyed = changes.iter().filter(|change| repository::is_obeyed(layer, change));
+        let beside = obeyed.map(|change| layer.host_path.join(&change.path)).collect();
+        Self { beside, ..Self::of(&layer.host_path, changes) }
     }
 
     fn of(host: &Path, changes: &[Change]) -> Self {
@@ -49,43 +53,53 @@ impl Obeyed {
                 && change.after.as_ref().is_some_and(Object::is_directory)
         };
         let repositories = changes.iter().filter(made).map(|change| host.join(&change.path)).collect();
-        Self { host: host.to_owned(), repositories }
+        Self { host: host.to_owned(), repositories, beside: HashSet::new() }
     }
 
     /// The file or directory that is obeyed and that `change` is, or lies in.
     pub fn root(&self, change: &Change) -> Option<PathBuf> {
         let full = self.host.join(&change.path);
-        let parts: Vec<Component> = full.components().collect();
-        let own = self.host.components().count();
-        let found = names().iter().find_map(|name| {
-            let wanted: Vec<Component> = name.components().collect();
-            let whole = parts.windows(wanted.len()).position(|window| window == wanted).map(|at| at + wanted.len());
+        let named = named(&self.host, &full).or_else(|| {
             // What leads there, and is no directory, leads elsewhere.
-            let elsewhere = wanted.len() > 1
-                && change.after.as_ref().is_some_and(|after| !after.is_directory())
-                && parts.ends_with(&wanted[..wanted.len() - 1]);
-            whole.filter(|end| *end >= own).or_else(|| elsewhere.then_some(parts.len()))
+            let elsewhere = change.after.as_ref().is_some_and(|after| !after.is_directory());
+            let leads = names().iter().filter_map(|name| name.parent()).filter(|above| !above.as_os_str().is_empty());
+            (elsewhere && leads.into_iter().any(|above| full.ends_with(above))).then(|| full.clone())
         });
-        let root: PathBuf = parts[..found?].iter().collect();
-        let ordinary = self.repositories.iter().any(|made| root.starts_with(made)) && !is_live_hook(change);
-        (!ordinary).then_some(root)
+        let is_hook = change.after.as_ref().is_some_and(|after| is_live_hook(&change.path, after));
+        let ordinary = |root: &PathBuf| self.repositories.iter().any(|made| root.starts_with(made)) && !is_hook;
+        named.filter(|root| !ordinary(root)).or_else(|| self.beside.contains(&full).then_some(full))
     }
 }
 
-/// Whether it is a hook that git would run.
-fn is_live_hook(change: &Change) -> bool {
-    let sample = change.path.extension().is_some_and(|extension| extension == "sample");
-    let in_hooks = change.path.parent().and_then(Path::file_name).is_some_and(|name| name == "hooks");
-    let runs = |after: &Object| match after.kind {
-        Type::File => after.mode & 0o111 != 0,
+/// The file or directory with one of the names that `full` is, or lies in, within the directory `host`.
+fn named(host: &Path, full: &Path) -> Option<PathBuf> {
+    let parts: Vec<Component> = full.components().collect();
+    let own = host.components().count();
+    let end = names().iter().find_map(|name| {
+        let wanted: Vec<Component> = name.components().collect();
+        // Above that directory the names mean nothing, be they the same.
+        let found = |end: &usize| *end >= own && parts[..*end].ends_with(&wanted);
+        (wanted.len()..=parts.len()).find(found)
+    })?;
+    Some(parts[..end].iter().collect())
+}
+
+/// Whether tools obey the file of this name, whatever is in it: then none of another name may be the same file, or who may
+/// write to that one would change this one.
+pub fn stays_alone(layer: &Layer, path: &Path) -> bool {
+    named(&layer.host_path, &layer.host_path.join(path)).is_some() || repository::is_of_one(layer, path)
+}
+
+/// Whether `object` at `path` is a hook that git would run, or takes the place of all of them.
+pub(super) fn is_live_hook(path: &Path, object: &Object) -> bool {
+    let sample = path.extension().is_some_and(|extension| extension == "sample");
+    let in_hooks = path.parent().and_then(Path::file_name).is_some_and(|name| name == "hooks");
+    let runs = match object.kind {
+        Type::File => object.mode & 0o111 != 0,
         Type::Symlink => true,
         _ => false,
     };
-    let is_link_itself = change.path.ends_with(".git/hooks");
-    change
-        .after
-        .as_ref()
-        .is_some_and(|after| in_hooks && !sample && runs(after) || is_link_itself && after.kind == Type::Symlink)
+    in_hooks && !sample && runs || path.ends_with(".git/hooks") && object.kind == Type::Symlink
 }
 
 #[cfg(test)]
@@ -111,6 +125,9 @@ mod tests {
         }
         assert!(obeyed.root(&change(".git", Type::Symlink, 0o777)).is_some());
         assert!(obeyed.root(&change(".git", Type::Directory, 0o755)).is_none());
+        for path in [".cursor/mcp.json", "a/.cursor"] {
+            assert!(obeyed.root(&change(path, Type::File, 0o644)).is_some(), "{path}: as in a directory above");
+        }
         let inside = Obeyed::of(Path::new("/p/.git"), &[]);
         assert_eq!(inside.root(&change("config", Type::File, 0o644)).unwrap(), Path::new("/p/.git/config"));
     }

@@ -135,7 +135,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         _ if record::running_base().is_some() => (record::Presence::tell(&self::record(policy, &arranged)), None),
         _ => (None, None),
     };
-    let store = arranged.store;
+    let (store, absent) = (arranged.store, arranged.absent);
     let result = (|| {
         let mut decided = limits::decide(policy, store.is_some())?;
         let mut notes = arranged.notes;
@@ -217,6 +217,7 @@ fn try_run<P: Platform>(policy: &Policy, started: Instant, report: &mut Report) 
         run.finish(&mut decided, &arranged.cow)
     })();
     drop(presence);
+    report.appeared = absent.into_iter().filter(|path| path.symlink_metadata().is_ok()).collect();
     if let (Some(store), Some(mut record)) = (&store, record) {
         keep(store, &mut record, report);
     }

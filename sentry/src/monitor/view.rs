@@ -57,6 +57,8 @@ pub struct Arranged {
     pub notes: Vec<String>,
     /// Which layer enforces each rule.
     pub placed: Vec<Placed>,
+    /// Names in writable grants that would be protected and were not there.
+    pub absent: Vec<PathBuf>,
 }
 
 /// A path of the view without its leading slash.
@@ -175,6 +177,7 @@ fn arrange_or_weigh(
         },
         notes: arranged.notes,
         placed: Vec::new(),
+        absent: Vec::new(),
     };
     if policy.root_writable() {
         let rule = "--write /".to_owned();
@@ -317,12 +320,22 @@ impl<'a> Builder<'a> {
     /// Makes read-only what is there in a writable grant. A link on the way would show what was not granted: whoever may
     /// write there could have left it for us.
     fn keep(&mut self, inside: &Path, grant: &Path, name: &Path, option: String) -> Result<(), Failure> {
-        let Ok(resolved) = resolve(&grant.join(name), &option) else { return Ok(()) };
+        let Ok(resolved) = resolve(&grant.join(name), &option) else {
+            self.result.absent.push(grant.join(name));
+            return Ok(());
+        };
         let Ok(real) = std::fs::canonicalize(grant) else { return Ok(()) };
         if resolved.path != real.join(name) {
             let shown = grant.join(name);
             self.result.notes.push(format!("{} is not protected: a link is on the way to it", shown.display()));
             return Ok(());
+        }
+        if resolved.stat.st_mode & libc::S_IFMT == libc::S_IFREG && resolved.stat.st_nlink > 1 {
+            let shown = grant.join(name);
+            self.result.notes.push(format!(
+                "{} has other names (hard links): by one that the program may write to it can be changed all the same",
+                shown.display()
+            ));
         }
         let at = self.as_kept(inside, grant, &real, name);
         let source = source(&resolved, &option, false, self.ids)?;

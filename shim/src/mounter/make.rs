@@ -88,7 +88,7 @@ impl Server {
         }
     }
 
-    fn overlay(&self, order: &Order, text: &[u8], target: BorrowedFd, layers: &[OwnedFd]) -> Result<(), Errno> {
+    fn overlay(&mut self, order: &Order, text: &[u8], target: BorrowedFd, layers: &[OwnedFd]) -> Result<(), Errno> {
         let (changes, lower) = match (order.flags & WRITABLE, layers) {
             (0, lower) => (None, lower),
             (_, [upper, work, lower @ ..]) => (Some((upper, work)), lower),
@@ -134,7 +134,11 @@ impl Server {
                 errno => Err(errno),
             })
         })?;
-        sys::attach(mount.as_fd(), target)
+        sys::attach(mount.as_fd(), target)?;
+        let device = |file: BorrowedFd| fstat(file).map(|stat| stat.st_dev);
+        let beneath: Vec<u64> = layers.iter().filter_map(|layer| device(layer.as_fd()).ok()).collect();
+        self.memory.layered(device(mount.as_fd())?, beneath);
+        Ok(())
     }
 
     /// Adds restrictions to a mount, and takes off what the guest itself had put there: the kernel refuses to take off
@@ -157,16 +161,15 @@ impl Server {
     }
 
     fn resize(&mut self, order: &Order, target: BorrowedFd, device: u64) -> Result<(), Errno> {
-        let before = self.memory.size_of(device).ok_or(Errno::EINVAL)?;
         let Some(asked) = self.asked(order) else { return Ok(()) };
-        let size = self.memory.take(device, Some(asked))?;
+        let (size, before) = self.memory.retake(device, asked)?;
         let resized = sys::fs_pick(target).and_then(|context| {
             let value = CString::new(size.to_string()).map_err(|_| Errno::EINVAL)?;
             sys::fs_set(context.as_fd(), c"size", Some(&value))?;
             sys::fs_reconfigure(context.as_fd())
         });
         if resized.is_err() {
-            self.memory.take(device, Some(before))?;
+            self.memory.restore(before);
         }
         resized
     }

@@ -120,11 +120,11 @@ impl Server {
 
     /// Fails if there are too many mounts already.
     fn make_room(&mut self) -> Result<(), Errno> {
-        if self.uncounted >= RECOUNT || self.count >= self.most {
+        if self.uncounted >= RECOUNT || self.count + self.memory.layers() >= self.most {
             self.count = (self.mounts()?.len() as u64).saturating_sub(self.view);
             self.uncounted = 0;
         }
-        if self.count >= self.most { Err(Errno::ENOSPC) } else { Ok(()) }
+        if self.count + self.memory.layers() >= self.most { Err(Errno::ENOSPC) } else { Ok(()) }
     }
 
     fn unmount(&mut self, order: &Order, text: &[u8]) -> Result<(), Errno> {
@@ -134,7 +134,7 @@ impl Server {
             return Err(Errno::EINVAL);
         }
         let flags = order.flags.cast_signed() | libc::UMOUNT_NOFOLLOW;
-        let device = self.memory.device_at(&path);
+        let counts = self.memory.is_at(&path);
         let lazily = flags & libc::MNT_DETACH != 0;
         let before = if lazily && !self.memory.is_empty() { self.mounts()? } else { Vec::new() };
         match sys::unmount(&path, flags) {
@@ -148,8 +148,8 @@ impl Server {
         self.count = self.count.saturating_sub(1);
         if lazily && !self.memory.is_empty() {
             self.memory.detached(&before, &self.mounts()?);
-        } else if let Some(device) = device {
-            self.memory.unmounted(device, &self.mounts()?);
+        } else if counts {
+            self.memory.unmounted(&self.mounts()?);
         }
         Ok(())
     }
@@ -191,8 +191,10 @@ impl Server {
 
     /// Notes a copy that was made whole, by its top.
     pub(super) fn note_copy(&mut self, top: BorrowedFd) -> Result<(), Errno> {
-        let copy = Copy::at(top, &self.mounts()?);
-        self.copies.extend(copy);
+        let mounts = self.mounts()?;
+        // Those that went by a lazy unmount are not asked for again.
+        self.copies.retain(|copy| copy.is_among(&mounts));
+        self.copies.extend(Copy::at(top, &mounts));
         Ok(())
     }
 

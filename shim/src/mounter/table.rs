@@ -68,6 +68,11 @@ impl Copy {
         let beneath = beneath(table, id);
         (beneath > 0).then_some(Self { id, device, beneath })
     }
+
+    /// Whether its top is mounted still.
+    pub(super) fn is_among(&self, table: &[Mount]) -> bool {
+        table.iter().any(|mount| mount.id == self.id && mount.device == self.device)
+    }
 }
 
 #[cfg(test)]

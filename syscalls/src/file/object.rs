@@ -101,7 +101,7 @@ const ASK_WHO_LISTS: [&[u8]; 3] = [b"fdinfo", b"fd", b"map_files"];
 fn may_be_opened(guest: &dyn Guest, object: &OwnedFd, stat: &FileStat) -> Result<(), Errno> {
     // Directories that all may list belong to the process's user whether it may be looked into or not (proc(5)).
     let for_all = kind(stat) == SFlag::S_IFDIR && stat.st_mode & 0o7777 == 0o555;
-    if may_look_behind(stat) && !for_all || !is_procfs(object)? {
+    if may_look_behind(guest, stat) && !for_all || !is_procfs(object)? {
         return Ok(());
     }
     let label = guest.label_of(object)?;
@@ -113,11 +113,11 @@ fn may_be_opened(guest: &dyn Guest, object: &OwnedFd, stat: &FileStat) -> Result
     }
     // So for these the directory of the descriptors themselves tells.
     let tells = if for_all { &fstatat(object, "../fd", AtFlags::empty())? } else { stat };
-    if may_look_behind(tells) { Ok(()) } else { Err(Errno::EACCES) }
+    if may_look_behind(guest, tells) { Ok(()) } else { Err(Errno::EACCES) }
 }
 
 /// Whether a path into procfs leads to this process: the first of its components that is a number.
-fn belongs_to(label: &[u8], process: i32) -> bool {
+pub(super) fn belongs_to(label: &[u8], process: i32) -> bool {
     let number = |part: &[u8]| std::str::from_utf8(part).ok()?.parse::<i32>().ok();
     label.split(|byte| *byte == b'/').find_map(number) == Some(process)
 }

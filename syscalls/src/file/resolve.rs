@@ -22,7 +22,7 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::geteuid;
 
 use super::absent::is_absent;
-use super::object::kind;
+use super::object::{belongs_to, kind};
 use super::walk::MAX_LINKS;
 use crate::args::Fd;
 use crate::guest::Guest;
@@ -189,7 +189,9 @@ impl ByHand<'_> {
         match kernels_walk(Some(dir.as_fd()), name, OFlag::empty(), ResolveFlag::empty()) {
             // A magic link: the kernel leads to the object itself, whatever its name.
             Err(Errno::ELOOP) if !self.magic => Err(Errno::ELOOP),
-            Err(Errno::ELOOP) if !may_look_behind(&stat) => Err(Errno::EACCES),
+            Err(Errno::ELOOP) if !may_look_behind(self.guest, &stat) && !self.is_its_own(&object)? => {
+                Err(Errno::EACCES)
+            }
             Err(Errno::ELOOP) => {
                 self.one_more_link(1)?;
                 self.behind(dir, name).map(Step::Behind)
@@ -197,6 +199,12 @@ impl ByHand<'_> {
             // A plain one, such as /proc/mounts.
             _ => Ok(Step::Link(readlinkat(&object, "")?.into_encoded())),
         }
+    }
+
+    /// Whether an entry is the caller's own, which tells no owner of who has just changed its ids.
+    fn is_its_own(&self, entry: &OwnedFd) -> Result<bool, Errno> {
+        let real = self.guest.rules().real_ids;
+        Ok(real && belongs_to(self.guest.label_of(entry)?.as_encoded_bytes(), self.guest.own_ids()?.0))
     }
 
     fn behind(&self, dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
@@ -315,13 +323,14 @@ pub(crate) fn is_procfs(object: &OwnedFd) -> Result<bool, Errno> {
 }
 
 /// Whether an entry of a process in procfs may be looked behind by the guest: the supervisor's own rights say nothing.
-pub(crate) fn may_look_behind(entry: &FileStat) -> bool {
-    is_own(entry)
+pub(crate) fn may_look_behind(guest: &dyn Guest, entry: &FileStat) -> bool {
+    // With ids of its own the guest is whom this thread is now, and others keep their processes to themselves.
+    if guest.rules().real_ids { entry.st_uid == geteuid().as_raw() } else { is_own(entry) }
 }
 
-/// Whether an object belongs to the guest's own user, which is the supervisor's.
+/// Whether an object belongs to the guest's own user, which is the supervisor's. Not for guests with several.
 pub(crate) fn is_own(object: &FileStat) -> bool {
-    // Asked once: nothing changes the supervisor's own ids, and every open comes by here.
+    // Asked once: nothing changes the supervisor's own ids then, and every open comes by here.
     static OWN: OnceLock<u32> = OnceLock::new();
     object.st_uid == *OWN.get_or_init(|| geteuid().as_raw())
 }

@@ -231,7 +231,7 @@ fn link_text(guest: &dyn Guest, link: &OwnedFd) -> Result<Vec<u8>, Errno> {
         }
         name if name.ends_with(b"/self") => Ok(ids()?.0.to_string().into_bytes()),
         // Where a process of somebody else's is and what it has open.
-        _ if !may_look_behind(&fstat(link)?) && is_magic(link) => Err(Errno::EACCES),
+        _ if !may_look_behind(guest, &fstat(link)?) && is_magic(link) => Err(Errno::EACCES),
         _ => Ok(readlinkat(link, "")?.as_bytes().to_vec()),
     }
 }

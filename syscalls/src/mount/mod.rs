@@ -33,7 +33,7 @@ crate::syscalls! {
     /// Limit: a bind or overlay of what a rule about paths speaks of fails with `EPERM` and is reported.
     /// Limit: any process of the sandbox may mount: no capability is asked for, but under `--fake-root` a pretended `CAP_SYS_ADMIN`.
     /// Limit: a bind of a directory in which something of the view is mounted takes that along, recursive or not.
-    /// Limit: 10,000 mounts beside those of the view; then `ENOSPC`.
+    /// Limit: 10,000 mounts beside those of the view, each layer of an overlay being one; then `ENOSPC`.
     mount(source: PathPtr, target: PathPtr, kind: PathPtr, flags: Word, data: UserPtr) Mount Default Emulate(mount) {
         Mounts => EmulateSlow(perform_mount),
     };
