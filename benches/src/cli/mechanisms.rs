@@ -32,6 +32,9 @@ pub struct Mechanisms {
     /// Only these mechanisms, and native.
     #[arg(long)]
     mechanism: Vec<String>,
+    /// Minutes that the run may take; what is dearest is asked less often, or left out and named.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "quick")]
+    minutes: Option<u64>,
     /// Where the results go [default: benches/results/mechanisms.jsonl, or mechanisms.jsonl where there is no such directory].
     #[arg(long)]
     json: Option<PathBuf>,
@@ -76,7 +79,7 @@ impl Mechanisms {
             let times = if self.quick { cell.times.div_ceil(SHORTER) } else { cell.times };
             Ok(Some(mechanisms::sample(cell, times)?))
         };
-        let within = Some(if self.quick { QUICK } else { FULL });
+        let within = Some(self.time());
         rounds::run(&mut results, &mut journal, Effort { rounds: self.rounds.into(), within }, &mut say, &mut ask)?;
         let mut groups: Vec<&str> = results.questions.iter().map(|question| &*question.group).collect();
         groups.dedup();
@@ -85,6 +88,11 @@ impl Mechanisms {
         }
         say(&format!("the results are in {}; sentry bench report draws a page of them", path.display()));
         Ok(())
+    }
+
+    fn time(&self) -> Duration {
+        let long = self.minutes.map_or(FULL, |minutes| Duration::from_secs(60 * minutes));
+        if self.quick { QUICK } else { long }
     }
 
     fn choose(&self, family: &mut Family) -> anyhow::Result<()> {

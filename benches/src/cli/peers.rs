@@ -44,6 +44,9 @@ pub struct Peers {
     /// As root: the ordinary user that subjects run as.
     #[arg(long)]
     user: Option<String>,
+    /// Minutes that the run may take; what is dearest is asked less often, or left out and named.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "quick")]
+    minutes: Option<u64>,
     /// Where the results go.
     #[arg(long, default_value = "peers.jsonl")]
     json: PathBuf,
@@ -98,7 +101,7 @@ impl Peers {
                 }
             }
         }
-        let mut patience = Patience::new(began, if self.quick { QUICK } else { FULL }, self.rounds.into());
+        let mut patience = Patience::new(began, self.time(), self.rounds.into());
         // Single calls are all answered in one start, so that leaving out one of them spares nothing; starts are what matters.
         let dear = |q: usize| matches!(asked[q].method, Method::Program(_) | Method::Crowd(..));
         let spare = |(q, s): (usize, usize)| dear(q) && !matches!(subjects[s].role, Role::Native | Role::Control);
@@ -112,6 +115,11 @@ impl Peers {
         show(&book.results)?;
         self.conclude(&book.results);
         Ok(())
+    }
+
+    fn time(&self) -> Duration {
+        let long = self.minutes.map_or(FULL, |minutes| Duration::from_secs(60 * minutes));
+        if self.quick { QUICK } else { long }
     }
 
     fn measured(&self) -> anyhow::Result<PathBuf> {

@@ -20,8 +20,15 @@ const PATIENCE: u32 = 2000;
 
 /// A word that one writes and the other waits for.
 struct Ring {
-    asked: &'static AtomicU32,
-    answered: &'static AtomicU32,
+    asked: Word,
+    answered: Word,
+}
+
+/// What is told, and whether somebody sleeps until it is.
+#[derive(Clone, Copy)]
+struct Word {
+    value: &'static AtomicU32,
+    sleeper: &'static AtomicU32,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -38,21 +45,24 @@ impl Ring {
     fn new() -> io::Result<Self> {
         let words = sys::shared_words()?;
         // On cache lines of their own.
-        Ok(Self { asked: &words[0], answered: &words[256] })
+        let word = |at: usize| Word { value: &words[at], sleeper: &words[at + 64] };
+        Ok(Self { asked: word(0), answered: word(256) })
     }
 
-    fn tell(word: &AtomicU32, value: u32, waiting: Waiting) {
-        word.store(value, Ordering::Release);
-        if waiting != Waiting::Spin {
-            sys::futex_wake(word);
+    fn tell(word: Word, value: u32, waiting: Waiting) {
+        word.value.store(value, Ordering::SeqCst);
+        match waiting {
+            Waiting::Spin => {}
+            Waiting::SpinThenSleep if word.sleeper.swap(0, Ordering::SeqCst) == 0 => {}
+            Waiting::SpinThenSleep | Waiting::Sleep => sys::futex_wake(word.value),
         }
     }
 
     /// Waits until the word is no longer `old`.
-    fn hear(word: &AtomicU32, old: u32, waiting: Waiting) -> u32 {
+    fn hear(word: Word, old: u32, waiting: Waiting) -> u32 {
         let mut left = PATIENCE;
         loop {
-            let found = word.load(Ordering::Acquire);
+            let found = word.value.load(Ordering::SeqCst);
             if found != old {
                 return found;
             }
@@ -60,7 +70,12 @@ impl Ring {
             match waiting {
                 Waiting::Spin => std::hint::spin_loop(),
                 Waiting::SpinThenSleep if left > 0 => std::hint::spin_loop(),
-                Waiting::SpinThenSleep | Waiting::Sleep => sys::futex_wait(word, old),
+                // Whoever tells after this sees it; whoever told before is seen by the kernel, which compares once more.
+                Waiting::SpinThenSleep => {
+                    word.sleeper.store(1, Ordering::SeqCst);
+                    sys::futex_wait(word.value, old);
+                }
+                Waiting::Sleep => sys::futex_wait(word.value, old),
             }
         }
     }

@@ -17,10 +17,16 @@ pub fn fork() -> io::Result<ForkResult> {
     Ok(unsafe { nix::unistd::fork() }?)
 }
 
-/// Makes a process in namespaces that `flags` name, which ends at once.
+/// Makes a process in namespaces that `flags` name, which ends at once. clone(2) has no bit left for a namespace of time,
+/// clone3(2) has.
 pub fn clone_that_ends(flags: libc::c_int) -> io::Result<Pid> {
+    // SAFETY: all zero bytes are a valid `clone_args`, and ask for nothing.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = u64::from(flags.cast_unsigned());
+    arguments.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    let size = size_of::<libc::clone_args>();
     // SAFETY: without a stack and without CLONE_VM the child goes on as after fork(2), and calls nothing but `_exit`.
-    let pid = Errno::result(unsafe { libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD, 0, 0, 0, 0) })?;
+    let pid = Errno::result(unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size) })?;
     if pid == 0 {
         // SAFETY: does not return.
         unsafe { libc::_exit(0) };

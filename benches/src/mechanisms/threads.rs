@@ -77,7 +77,8 @@ pub fn family() -> Family {
     for seats in [Seats::One, Seats::Free] {
         for guests in COUNTS.into_iter().filter(|count| *count <= 2 * processors().len()) {
             let question = format!("{guests} guest thread{}, {}", if guests == 1 { "" } else { "s" }, seats.words());
-            let asks = format!("{NULL}: {guests} thread(s) of the guest at once, {}", seats.words());
+            let asks =
+                format!("{NULL}: {guests} thread(s) of the guest at once, {}, as each of them sees it", seats.words());
             family.question(GROUP, &question, &asks);
             family.native(&question, NATIVE_TIMES, move |times| {
                 seats.guest()?;

@@ -24,7 +24,6 @@ enum Way {
     /// Before and after every call.
     Syscall,
     /// Before every call, which is not made.
-    #[cfg(target_arch = "x86_64")]
     Emulate,
     /// Where a filter says so.
     Filter,
@@ -69,7 +68,8 @@ fn make_it(guest: Pid) -> io::Result<()> {
 /// Traces `guest` for ever, when it has been told by `ready` that it may go on.
 #[cfg(target_arch = "x86_64")]
 fn trace(guest: Pid, ready: &OwnedFd, way: Way) -> io::Result<()> {
-    let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACESECCOMP;
+    // Who lost its tracer would go on natively, and fast.
+    let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACESECCOMP | Options::PTRACE_O_EXITKILL;
     ptrace::seize(guest, options)?;
     ptrace::interrupt(guest)?;
     wait(guest)?;
@@ -136,7 +136,6 @@ pub fn family() -> Family {
     let mut family = Family::default();
     let ways: &[(Way, &str, &str)] = &[
         (Way::Syscall, "syscall", "stopped before and after every call"),
-        #[cfg(target_arch = "x86_64")]
         (Way::Emulate, "sysemu", "stopped before every call, none of which is made"),
         (Way::Filter, "seccomp", "stopped where a filter asks for it"),
     ];

@@ -102,16 +102,8 @@ impl Platform for Ptrace {
         Self::new(first, channel).step(|| "get ready to trace the guest").map(Some)
     }
 
-    fn begin(shared: &Arc<Shared<Self>>, _init: i32) -> Result<(), Failure> {
-        tracer::start(Arc::clone(shared)).step(|| "start the thread that traces the guest")
-    }
-
-    fn bell(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-
-    fn serve(_: &Arc<Shared<Self>>) -> Result<(), Failure> {
-        Ok(())
+    fn serve(shared: Arc<Shared<Self>>, _init: i32) -> Result<(), Failure> {
+        tracer::start(shared).step(|| "start the thread that traces the guest")
     }
 
     fn valid(&self, id: u64) -> bool {
