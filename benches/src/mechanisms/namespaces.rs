@@ -1,7 +1,8 @@
 //! Namespaces, one by one: what they add to the start and the end of a process.
 
 use std::io;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::sched::CloneFlags;
@@ -20,6 +21,8 @@ const ONE: &str = "process";
 const MADE: &str = "process, until it is made";
 const TWENTY: &str = "processes in a row";
 const TIMES: u64 = 150;
+/// How long the kernel may take to clean up after whoever was measured before.
+const CLEAN_UP: Duration = Duration::from_millis(300);
 
 /// A namespace that nix has no name for.
 const NEW_TIME: CloneFlags = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
@@ -47,6 +50,7 @@ fn start_and_end(flags: CloneFlags) -> io::Result<()> {
 }
 
 fn one(flags: CloneFlags, times: u64) -> io::Result<f64> {
+    thread::sleep(CLEAN_UP);
     // The child of one that may run anywhere is now on this CPU, now on the other, and that decides more than a namespace.
     Seats::One.guest()?;
     if !flags.contains(CloneFlags::CLONE_NEWUSER) {
@@ -58,6 +62,7 @@ fn one(flags: CloneFlags, times: u64) -> io::Result<f64> {
 /// The same, but the clock stands still from when the process is made until it has been waited for: namespaces are made
 /// within the call, and what is missing to [`one`] is the process's turn and its end.
 fn made(flags: CloneFlags, times: u64) -> io::Result<f64> {
+    thread::sleep(CLEAN_UP);
     Seats::One.guest()?;
     if !flags.contains(CloneFlags::CLONE_NEWUSER) {
         enter(CloneFlags::empty())?;
@@ -77,6 +82,7 @@ fn made(flags: CloneFlags, times: u64) -> io::Result<f64> {
 /// Starts that do not wait for one another's ends: what the kernel cleans up later is paid here.
 fn in_a_row(flags: CloneFlags) -> io::Result<f64> {
     const COUNT: usize = 20;
+    thread::sleep(CLEAN_UP);
     if !flags.contains(CloneFlags::CLONE_NEWUSER) {
         enter(CloneFlags::empty())?;
     }
