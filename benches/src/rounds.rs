@@ -64,7 +64,7 @@ pub fn run(
         say(&if round == 0 { "a round to warm up".to_owned() } else { format!("round {round} of {}", effort.rounds) });
         for (q, question) in questions.iter().enumerate() {
             for turn in 0..subjects.len() {
-                let s = (turn + round) % subjects.len();
+                let s = place_in_turn(turn, round, subjects.len());
                 if failed[q][s] {
                     continue;
                 }
@@ -91,6 +91,11 @@ pub fn run(
     journal.put(&end)?;
     results.add(end);
     Ok(())
+}
+
+/// Whose turn it is: each round begins with another, and every other one goes backwards, so that nobody always comes after the same.
+fn place_in_turn(turn: usize, round: usize, count: usize) -> usize {
+    if round.is_multiple_of(2) { (round + turn) % count } else { (round % count + count - turn) % count }
 }
 
 #[cfg(test)]

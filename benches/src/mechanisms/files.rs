@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use landlock::{ABI, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, path_beneath_rules};
+use landlock::{ABI, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, path_beneath_rules};
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, stat};
@@ -73,8 +73,11 @@ fn under_landlock(rules: usize, layers: usize) -> io::Result<PathBuf> {
     for _ in 0..layers {
         // Without rules it speaks of programs only, and every file may be read.
         let handled = if rules == 0 { AccessFs::Execute.into() } else { AccessFs::from_read(ABI::V1) };
-        let mut ruleset =
-            Ruleset::default().handle_access(handled).and_then(Ruleset::create).map_err(io::Error::other)?;
+        let mut ruleset = Ruleset::default()
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(handled)
+            .and_then(Ruleset::create)
+            .map_err(io::Error::other)?;
         if rules > 0 {
             let all = std::iter::once(root().join("top")).chain(places.iter().cloned());
             ruleset = ruleset.add_rules(path_beneath_rules(all, handled)).map_err(io::Error::other)?;
