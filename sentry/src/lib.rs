@@ -4,11 +4,13 @@
 //! syscall means is in `syscalls`, how the sandbox is built in `shim`.
 #![deny(unsafe_code)]
 
+pub mod agent;
 pub mod changes;
 pub mod cli;
 mod entry;
 pub mod host;
 pub mod monitor;
+pub mod oci;
 pub mod platform;
 pub mod policy;
 mod pretended;

@@ -7,6 +7,7 @@
 
 pub mod capabilities;
 pub mod confine;
+pub mod container;
 pub mod exec;
 pub mod failure;
 pub mod filter;
