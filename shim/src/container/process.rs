@@ -17,7 +17,7 @@ use syscalls::filter::Instruction;
 use super::launch::{ToContainer, ToRuntime, await_runtime};
 use super::program::Program;
 use super::seccomp::{self, Filters};
-use super::{console, hooks};
+use super::{hooks, terminal};
 use crate::failure::{Failure, Step};
 use crate::keeper::{self, Place};
 use crate::message::send;
@@ -89,6 +89,7 @@ fn create(init: &Init, channel: BorrowedFd) -> Result<(Profile, i32), Failure> {
         sys::unshare(libc::CLONE_NEWCGROUP).step(|| "make a cgroup namespace")?;
     }
     let process = process_of(init.spec)?;
+    let home = Home::look()?;
     begin_session()?;
     let hooks = init.spec.hooks().as_ref();
     let asks = hooks.is_some_and(|hooks| {
@@ -106,7 +107,7 @@ fn create(init: &Init, channel: BorrowedFd) -> Result<(Profile, i32), Failure> {
         take_terminal(process, channel)?;
     }
     Program::new(process, &[])?.check()?;
-    announce(init.keeper)?;
+    home.announce(init.keeper)?;
     let profile = if init.profile { Some(receive_profile(channel)?) } else { None };
     hide()?;
     send(channel, &ToRuntime::Created, None).step(|| "tell the runtime that the container is made")?;
@@ -137,23 +138,34 @@ pub fn begin_session() -> Result<(), Failure> {
 
 /// Opens the container's terminal, sends its master to the runtime and sits down at it.
 pub fn take_terminal(process: &Process, channel: BorrowedFd) -> Result<(), Failure> {
-    let (master, terminal) = console::open(process)?;
-    console::sit_down(&terminal)?;
+    let (master, terminal) = terminal::open(process)?;
+    terminal::sit_down(&terminal)?;
     send(channel, &ToRuntime::Terminal, Some(master.as_fd())).step(|| "hand the terminal to the runtime")
 }
 
-fn announce(channel: BorrowedFd) -> Result<(), Failure> {
-    let step = || "tell the keeper where the container is";
-    let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-    let own = super::proc::Proc::open()?;
-    let open = |name: &std::ffi::CStr| sys::open_at(Some(own.as_fd()), name, flags, 0, 0).step(step);
-    let (users, mounts) = (open(c"self/ns/user")?, open(c"self/ns/mnt")?);
-    let root = sys::open_at(None, c"/", libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC, 0, 0).step(step)?;
-    let init = sys::open_process(getpid().as_raw()).step(step)?;
-    keeper::announce(
-        channel,
-        &Place { users: users.as_fd(), mounts: mounts.as_fd(), root: root.as_fd(), init: init.as_fd() },
-    )
+/// The process's own namespaces, by a procfs that is still the host's.
+struct Home {
+    users: OwnedFd,
+    mounts: OwnedFd,
+}
+
+impl Home {
+    fn look() -> Result<Self, Failure> {
+        let open = |name: &std::ffi::CStr| {
+            sys::open_at(None, name, libc::O_RDONLY | libc::O_CLOEXEC, 0, 0).step(|| "open the process's namespaces")
+        };
+        Ok(Self { users: open(c"/proc/self/ns/user")?, mounts: open(c"/proc/self/ns/mnt")? })
+    }
+
+    /// Tells the keeper where the container is.
+    fn announce(&self, channel: BorrowedFd) -> Result<(), Failure> {
+        let step = || "tell the keeper where the container is";
+        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+        let root = sys::open_at(None, c"/", flags, 0, 0).step(step)?;
+        let init = sys::open_process(getpid().as_raw()).step(step)?;
+        let (users, mounts) = (self.users.as_fd(), self.mounts.as_fd());
+        keeper::announce(channel, &Place { users, mounts, root: root.as_fd(), init: init.as_fd() })
+    }
 }
 
 /// The program of the container's own profile, out of a file in memory that the runtime has filled.
@@ -201,7 +213,7 @@ fn wait_for_start(socket: BorrowedFd) -> Result<OwnedFd, Errno> {
 
 /// Takes on the process's rights and filters: all that is left is to run the program.
 pub fn enter(process: &Process, entry: &Entry, filters: &Filters, keeper: BorrowedFd) -> Result<Program, Failure> {
-    console::give_stdio_to(process);
+    terminal::give_stdio_to(process);
     let program = Program::new(process, &entry.environment)?;
     // Not one descriptor of the host may leak in (CVE-2024-21626).
     sys::close_on_exec_from(3 + entry.preserved).step(|| "mark descriptors to be closed")?;
