@@ -4,7 +4,7 @@
 //! effect; [`super::config`] refuses what a container would miss.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -326,6 +326,17 @@ pub struct Update {
     pub pids_limit: Option<i64>,
 }
 
+/// The words for this command line out of those of the whole program: called as `sentry-oci`, or with the verb `oci`.
+pub fn own_words(args: &[OsString]) -> Option<Vec<OsString>> {
+    let name = Path::new(args.first()?).file_name();
+    if name.is_some_and(|name| name == "sentry-oci") {
+        return Some(args.to_vec());
+    }
+    let (name, rest) = args.split_first()?;
+    let (verb, rest) = rest.split_first()?;
+    (verb == "oci").then(|| std::iter::once(name).chain(rest).cloned().collect())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -366,18 +377,4 @@ mod tests {
     fn the_description_is_sound() {
         <Cli as clap::CommandFactory>::command().debug_assert();
     }
-}
-
-/// The words of a command line that begin with our own name, with the verb `oci` taken out.
-pub fn own_words(args: Vec<OsString>) -> Option<Vec<OsString>> {
-    let name = args.first().map(PathBuf::from)?;
-    if name.file_name().is_some_and(|name| name == "sentry-oci") {
-        return Some(args);
-    }
-    if args.get(1).is_some_and(|verb| verb == "oci") {
-        let mut args = args;
-        args.remove(1);
-        return Some(args);
-    }
-    None
 }

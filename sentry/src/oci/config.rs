@@ -75,28 +75,11 @@ pub fn parse(text: Vec<u8>) -> Result<Config, Failure> {
     Ok(Config { spec, seccomp, rootfs: PathBuf::new(), text, warnings })
 }
 
-/// The configuration without the capabilities that we do not know: newer kernels have more, and runc only warns of them.
+/// The configuration without the capabilities of newer kernels, of which others only warn.
 fn lenient(text: &[u8], warnings: &mut Vec<String>) -> Option<Spec> {
     let mut value: serde_json::Value = serde_json::from_slice(text).ok()?;
-    for (_, set) in value.get_mut("process")?.get_mut("capabilities")?.as_object_mut()? {
-        drop_unknown(set, warnings);
-    }
+    warnings.extend(shim::container::tolerate(value.get_mut("process")?));
     serde_json::from_value(value).ok()
-}
-
-/// Leaves out of a list of capabilities what we do not know.
-pub fn drop_unknown(set: &mut serde_json::Value, warnings: &mut Vec<String>) {
-    let Some(set) = set.as_array_mut() else { return };
-    set.retain(|name| {
-        let known = serde_json::from_value::<oci_spec::runtime::Capability>(name.clone()).is_ok();
-        if !known {
-            let warning = format!("capability {name} is not known and is left out");
-            if !warnings.contains(&warning) {
-                warnings.push(warning);
-            }
-        }
-        known
-    });
 }
 
 fn check(spec: &Spec) -> Result<(), Failure> {

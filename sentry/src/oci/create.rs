@@ -150,6 +150,8 @@ impl Attempt {
         let start = listen_for_start(&self.entry)?;
         let namespaces = namespaces(spec)?;
         let maps = maps(spec);
+        let sources = shim::container::sources(spec, &self.record.bundle)?;
+        let hierarchies = groups.hierarchies();
         let record = &self.record;
         let state = |status: &str, pid: i32| record.state(status, pid).to_string().into_bytes();
         let seat = || Seat {
@@ -162,6 +164,9 @@ impl Attempt {
             let init = Init {
                 spec,
                 bundle: &record.bundle,
+                rootfs: &record.rootfs,
+                groups: &hierarchies,
+                sources: &sources,
                 state: &state,
                 keeper: keeper.channel.as_fd(),
                 start: start.as_fd(),
@@ -173,7 +178,7 @@ impl Attempt {
             };
             shim::container::process::init(&init, channel)
         })?;
-        drop(start);
+        drop((start, sources));
         let pid = launched.pid;
         self.init = Some(pid);
         groups.enter(pid)?;

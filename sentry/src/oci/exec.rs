@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process, User};
 use shim::container::exec::Exec as Newcomer;
 use shim::container::launch::{self, Joined, Namespaces, ToContainer, ToRuntime};
+use shim::container::Proc;
 use shim::container::process::{self, Entry as Seat};
 use shim::failure::{Failure, Step};
 use shim::message::{receive, send};
@@ -67,9 +68,11 @@ pub fn exec(store: &Store, exec: &Exec, log: &Log) -> Result<u8, Failure> {
     };
     let home = Home::open(&record)?;
     let to_keeper = keeper::connect(&entry.keeper_socket())?;
+    let proc = Proc::open()?;
     let (pid, channel) = launch_in(&home, &|channel| {
         let newcomer = Newcomer {
             process: &process,
+            proc: &proc,
             root: home.root.as_fd(),
             keeper: to_keeper.as_fd(),
             entry: seat(),
@@ -264,11 +267,7 @@ fn read(path: &Path, log: &Log) -> Result<Process, Failure> {
         .map_err(|error| Failure::check_text(format!("cannot read {name}: {}", crate::policy::path::reason(&error))))?;
     let wrong = |error: serde_json::Error| Failure::check_text(format!("{name}: {error}"));
     let mut value: serde_json::Value = serde_json::from_slice(&text).map_err(wrong)?;
-    let mut warnings = Vec::new();
-    if let Some(sets) = value.get_mut("capabilities").and_then(serde_json::Value::as_object_mut) {
-        sets.values_mut().for_each(|set| config::drop_unknown(set, &mut warnings));
-    }
-    warnings.iter().for_each(|warning| log.warn(warning));
+    shim::container::tolerate(&mut value).iter().for_each(|warning| log.warn(warning));
     serde_json::from_value(value).map_err(wrong)
 }
 

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use shim::container::hooks;
+use shim::container::process::WARNING;
 use shim::failure::{Failure, Step};
 use shim::keeper;
 
@@ -20,7 +21,7 @@ pub fn start(store: &Store, id: &str, log: &Log) -> Result<(), Failure> {
     if status != Status::Created {
         return Err(Failure::check_text(format!("cannot start container {id:?}: it is {}, not created", status.name())));
     }
-    go(&entry)?;
+    go(&entry, log)?;
     // A hook may call us about this container.
     drop(lock);
     let config = saved(&entry)?;
@@ -42,16 +43,20 @@ pub fn saved(entry: &Entry) -> Result<Config, Failure> {
     })
 }
 
-fn go(entry: &Entry) -> Result<(), Failure> {
+fn go(entry: &Entry, log: &Log) -> Result<(), Failure> {
     let step = || format!("start container {:?}", entry.id);
     let path = entry.start_socket();
     let channel = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).step(step)?;
     keeper::within(&path, |short| connect(channel.as_raw_fd(), &UnixAddr::new(short)?)).step(step)?;
     // Its end closes when the program runs; before that only a reason comes why it does not.
-    let (answer, _) = keeper::receive(channel.as_fd()).step(step)?;
-    let _ = std::fs::remove_file(&path);
-    if answer.is_empty() {
-        return Ok(());
+    loop {
+        let (answer, _) = keeper::receive(channel.as_fd()).step(step)?;
+        let _ = std::fs::remove_file(&path);
+        let answer = String::from_utf8_lossy(&answer);
+        match answer.strip_prefix(WARNING) {
+            Some(warning) => log.warn(warning),
+            None if answer.is_empty() => return Ok(()),
+            None => return Err(Failure::check_text(answer)),
+        }
     }
-    Err(Failure::check_text(String::from_utf8_lossy(&answer)))
 }

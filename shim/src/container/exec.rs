@@ -5,12 +5,16 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::libc;
 use nix::unistd::{chroot, fchdir};
 use oci_spec::runtime::Process;
 
+use super::console::Console;
 use super::launch::{ToContainer, ToRuntime, await_runtime};
 use super::process::{self, Entry};
+use super::root::Root;
 use super::seccomp::Filters;
+use super::Proc;
 use crate::failure::{Failure, Step};
 use crate::message::send;
 use crate::sys;
@@ -19,6 +23,8 @@ use crate::sys;
 pub struct Exec<'a> {
     /// What it is to be.
     pub process: &'a Process,
+    /// The host's procfs.
+    pub proc: &'a Proc,
     /// The container's root directory.
     pub root: BorrowedFd<'a>,
     /// To the keeper.
@@ -43,7 +49,6 @@ pub fn exec(exec: &Exec, channel: OwnedFd) -> i32 {
 }
 
 fn enter(exec: &Exec, channel: BorrowedFd) -> Result<super::program::Program, Failure> {
-    process::hide()?;
     await_runtime(channel, |message, _| matches!(message, ToContainer::Go(_)).then_some(()))?;
     if let Some(cgroup) = exec.cgroup {
         sys::join(cgroup).step(|| "enter the container's cgroup namespace")?;
@@ -54,12 +59,23 @@ fn enter(exec: &Exec, channel: BorrowedFd) -> Result<super::program::Program, Fa
     chroot(c".").step(step)?;
     process::begin_session()?;
     if exec.process.terminal() == Some(true) {
-        process::take_terminal(exec.process, channel)?;
+        process::take_terminal(exec.process, terminal()?, channel)?;
     }
     let profile = if exec.profile { Some(process::receive_profile(channel)?) } else { None };
     let program = super::program::Program::new(exec.process, &[])?;
     nix::unistd::chdir(c"/").step(|| "leave the host's directory")?;
     program.check()?;
-    let filters = Filters { main: &exec.entry.filter, profile };
-    process::enter(exec.process, &exec.entry, &filters, exec.keeper)
+    let filters = Filters { main: &exec.entry.filter, profile: profile.as_ref() };
+    let (program, warnings) = process::enter(exec.process, &exec.entry, &filters, exec.proc, exec.keeper)?;
+    // A profile may kill who sends.
+    if profile.is_none() {
+        process::warn(channel, warnings)?;
+    }
+    Ok(program)
+}
+
+/// One more terminal of the container's devpts.
+fn terminal() -> Result<Console, Failure> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    Console::open(&Root::new(sys::open_at(None, c"/", flags, 0, 0).step(|| "open the container's root")?))
 }

@@ -9,15 +9,17 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::socket::{SockFlag, accept4};
 use nix::unistd::{getpid, setsid};
 use oci_spec::runtime::{Process, Spec};
 use syscalls::filter::Instruction;
 
+use super::console::Console;
 use super::launch::{ToContainer, ToRuntime, await_runtime};
 use super::program::Program;
 use super::seccomp::{self, Filters};
-use super::{hooks, terminal};
+use super::{Context, Hierarchy, Proc, ProcessContext, hooks, terminal};
 use crate::failure::{Failure, Step};
 use crate::keeper::{self, Place};
 use crate::message::send;
@@ -29,6 +31,12 @@ pub struct Init<'a> {
     pub spec: &'a Spec,
     /// The directory of that.
     pub bundle: &'a Path,
+    /// The image.
+    pub rootfs: &'a Path,
+    /// The container's control groups.
+    pub groups: &'a [Hierarchy],
+    /// Mounts that were made outside, by their index in the configuration.
+    pub sources: &'a [(usize, OwnedFd)],
     /// The container's state as hooks read it, by status and pid.
     pub state: &'a dyn Fn(&str, i32) -> Vec<u8>,
     /// To the keeper.
@@ -63,9 +71,9 @@ pub struct Entry {
 /// Runs the container's first process; its exit code if it does not become the program.
 pub fn init(init: &Init, channel: OwnedFd) -> i32 {
     match create(init, channel.as_fd()) {
-        Ok((profile, pid)) => {
+        Ok(made) => {
             drop(channel);
-            start(init, profile, pid)
+            start(init, &made)
         }
         Err(failure) => {
             let _ = send(channel.as_fd(), &ToRuntime::Failed(failure), None);
@@ -76,26 +84,45 @@ pub fn init(init: &Init, channel: OwnedFd) -> i32 {
 
 type Profile = Option<(Vec<Instruction>, libc::c_ulong)>;
 
+/// A container that waits for `start`.
+struct Made {
+    process: Process,
+    profile: Profile,
+    pid: i32,
+    proc: Proc,
+}
+
 /// Everything up to where `start` is waited for.
-fn create(init: &Init, channel: BorrowedFd) -> Result<(Profile, i32), Failure> {
+fn create(init: &Init, channel: BorrowedFd) -> Result<Made, Failure> {
     let pid = await_runtime(channel, |message, _| match message {
         ToContainer::Go(pid) => Some(pid),
         _ => None,
     })?;
+    let mut process = process_of(init.spec)?.clone();
+    badness(&mut process, channel)?;
     if init.watched {
         hide()?;
     }
     if init.own_cgroup {
         sys::unshare(libc::CLONE_NEWCGROUP).step(|| "make a cgroup namespace")?;
     }
-    let process = process_of(init.spec)?;
     let home = Home::look()?;
     begin_session()?;
     let hooks = init.spec.hooks().as_ref();
     let asks = hooks.is_some_and(|hooks| {
         [hooks.create_runtime(), prestart(hooks)].into_iter().flatten().any(|hooks| !hooks.is_empty())
     });
-    super::prepare(init.spec, init.bundle, init.no_pivot, channel, &mut || {
+    let mut context = Context {
+        rootfs: init.rootfs.to_owned(),
+        no_pivot: init.no_pivot,
+        terminal: process.terminal() == Some(true),
+        groups: init.groups,
+        sources: Vec::new(),
+    };
+    for (index, mount) in init.sources {
+        context.sources.push((*index, mount.try_clone().map_err(|_| Failure::check("hold a mount"))?));
+    }
+    let prepared = super::prepare(init.spec, init.bundle, &context, &mut || {
         if asks {
             send(channel, &ToRuntime::Hooks, None).step(|| "ask for the hooks")?;
             await_runtime(channel, |message, _| matches!(message, ToContainer::HooksRan).then_some(()))?;
@@ -103,15 +130,17 @@ fn create(init: &Init, channel: BorrowedFd) -> Result<(Profile, i32), Failure> {
         let own = hooks.and_then(|hooks| hooks.create_container().as_ref());
         hooks::run(own, "createContainer", &(init.state)("creating", pid))
     })?;
-    if process.terminal() == Some(true) {
-        take_terminal(process, channel)?;
+    drop(context);
+    warn(channel, prepared.warnings)?;
+    if let Some(console) = prepared.console {
+        take_terminal(&process, console, channel)?;
     }
-    Program::new(process, &[])?.check()?;
+    Program::new(&process, &[])?.check()?;
     home.announce(init.keeper)?;
     let profile = if init.profile { Some(receive_profile(channel)?) } else { None };
     hide()?;
     send(channel, &ToRuntime::Created, None).step(|| "tell the runtime that the container is made")?;
-    Ok((profile, pid))
+    Ok(Made { process, profile, pid, proc: prepared.proc })
 }
 
 #[allow(deprecated)] // by the specification; engines still use them
@@ -136,11 +165,29 @@ pub fn begin_session() -> Result<(), Failure> {
     }
 }
 
-/// Opens the container's terminal, sends its master to the runtime and sits down at it.
-pub fn take_terminal(process: &Process, channel: BorrowedFd) -> Result<(), Failure> {
-    let (master, terminal) = terminal::open(process)?;
-    terminal::sit_down(&terminal)?;
-    send(channel, &ToRuntime::Terminal, Some(master.as_fd())).step(|| "hand the terminal to the runtime")
+/// Sets `oomScoreAdj` as long as the file is our own: of a process that is not dumpable it belongs to root. What is done
+/// here need not be done again.
+pub fn badness(process: &mut Process, channel: BorrowedFd) -> Result<(), Failure> {
+    let Some(score) = process.oom_score_adj() else { return Ok(()) };
+    process.set_oom_score_adj(None);
+    match Proc::open()?.write("self/oom_score_adj", &score.to_string()) {
+        Err(errno @ (Errno::EACCES | Errno::EPERM)) => {
+            warn(channel, vec![format!("oomScoreAdj {score} is not set: {}", errno.desc())])
+        }
+        other => other.step(|| format!("set oomScoreAdj to {score}")),
+    }
+}
+
+/// Tells the runtime what was done without.
+pub fn warn(channel: BorrowedFd, warnings: Vec<String>) -> Result<(), Failure> {
+    warnings.into_iter().try_for_each(|text| send(channel, &ToRuntime::Warning(text), None)).step(|| "warn the runtime")
+}
+
+/// Sends the terminal's master to the runtime and sits down at it.
+pub fn take_terminal(process: &Process, console: Console, channel: BorrowedFd) -> Result<(), Failure> {
+    terminal::set_size(process, &console.slave)?;
+    terminal::sit_down(&console.slave)?;
+    send(channel, &ToRuntime::Terminal, Some(console.master.as_fd())).step(|| "hand the terminal to the runtime")
 }
 
 /// The process's own namespaces, by a procfs that is still the host's.
@@ -186,13 +233,18 @@ fn contents(file: OwnedFd) -> Option<Vec<u8>> {
 }
 
 /// Waits for `start`, and becomes the program.
-fn start(init: &Init, profile: Profile, pid: i32) -> i32 {
+fn start(init: &Init, made: &Made) -> i32 {
     let Ok(caller) = wait_for_start(init.start) else { return 1 };
     let begin = || {
         let hooks = init.spec.hooks().as_ref().and_then(|hooks| hooks.start_container().as_ref());
-        hooks::run(hooks, "startContainer", &(init.state)("created", pid))?;
-        let filters = Filters { main: &init.entry.filter, profile };
-        enter(process_of(init.spec)?, &init.entry, &filters, init.keeper)
+        hooks::run(hooks, "startContainer", &(init.state)("created", made.pid))?;
+        let filters = Filters { main: &init.entry.filter, profile: made.profile.as_ref() };
+        let (program, warnings) = enter(&made.process, &init.entry, &filters, &made.proc, init.keeper)?;
+        // A profile may kill who sends.
+        for warning in warnings.iter().filter(|_| made.profile.is_none()) {
+            let _ = keeper::send(caller.as_fd(), format!("{WARNING}{warning}").as_bytes(), &[]);
+        }
+        Ok(program)
     };
     let failure = match begin() {
         Ok(program) => program.run(),
@@ -211,21 +263,24 @@ fn wait_for_start(socket: BorrowedFd) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Takes on the process's rights and filters: all that is left is to run the program.
-pub fn enter(process: &Process, entry: &Entry, filters: &Filters, keeper: BorrowedFd) -> Result<Program, Failure> {
+/// What a message to `start` begins with that is only a warning.
+pub const WARNING: &str = "warning: ";
+
+/// Takes on the process's rights and filters: all that is left is to run the program. Returns what was done without.
+pub fn enter(
+    process: &Process,
+    entry: &Entry,
+    filters: &Filters,
+    proc: &Proc,
+    keeper: BorrowedFd,
+) -> Result<(Program, Vec<String>), Failure> {
+    sys::default_signals();
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).step(|| "unblock signals")?;
     terminal::give_stdio_to(process);
     let program = Program::new(process, &entry.environment)?;
     // Not one descriptor of the host may leak in (CVE-2024-21626).
     sys::close_on_exec_from(3 + entry.preserved).step(|| "mark descriptors to be closed")?;
-    super::become_process(process, entry.no_new_keyring, &mut || seccomp::load(filters, keeper))?;
-    inside_root()?;
-    Ok(program)
-}
-
-/// The working directory must lie in the container's root (CVE-2024-21626): the kernel says so of one that does not.
-fn inside_root() -> Result<(), Failure> {
-    match nix::unistd::getcwd() {
-        Ok(path) if path.is_absolute() => Ok(()),
-        _ => Err(Failure::check_text("process.cwd is not inside the container's root")),
-    }
+    let context = ProcessContext { proc, no_new_keyring: entry.no_new_keyring };
+    let warnings = super::become_process(process, context, &mut || seccomp::load(filters, keeper))?;
+    Ok((program, warnings))
 }

@@ -18,14 +18,14 @@ pub struct Filters<'a> {
     /// The sentry's.
     pub main: &'a [Instruction],
     /// The container's own profile, if it has one, with its `SECCOMP_FILTER_FLAG_*`.
-    pub profile: Option<(Vec<Instruction>, libc::c_ulong)>,
+    pub profile: Option<&'a (Vec<Instruction>, libc::c_ulong)>,
 }
 
 /// Loads both; what the first traps is answered once this returns.
 pub fn load(filters: &Filters, keeper: BorrowedFd) -> Result<(), Failure> {
     let listener = listen(filters.main)?;
     keeper::hand_over(keeper, listener)?;
-    if let Some((program, flags)) = &filters.profile {
+    if let Some((program, flags)) = filters.profile {
         sys::load_filter(program, *flags).step(|| "load the container's seccomp profile")?;
     }
     Ok(())

@@ -1,34 +1,20 @@
-//! A container's terminal: a pseudo-terminal of its own devpts, pty(7), whose master goes to the engine.
+//! Sitting down at a container's terminal, and whose the standard descriptors are.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::libc;
-use nix::sys::statfs::{DEVPTS_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Gid, Uid, fchown};
 use oci_spec::runtime::Process;
 
 use crate::failure::{Failure, Step};
 use crate::sys;
 
-/// Opens the container's terminal, from inside its root: master and terminal.
-pub fn open(process: &Process) -> Result<(OwnedFd, OwnedFd), Failure> {
-    let step = || "open a terminal at /dev/pts/ptmx";
-    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    // Whatever an image has put there must not be opened in place of the devpts.
-    let master = sys::open_at(None, c"/dev/pts/ptmx", flags, 0, libc::RESOLVE_NO_SYMLINKS)
-        .step(step)
-        .map_err(|failure| failure.remedy("a container with a terminal needs a devpts mount at /dev/pts"))?;
-    if fstatfs(&master).step(step)?.filesystem_type() != DEVPTS_SUPER_MAGIC {
-        return Err(Failure::check_text("/dev/pts/ptmx of the container is not on a devpts"));
-    }
-    let terminal = sys::open_peer(master.as_fd()).step(step)?;
-    if let Some(size) = process.console_size() {
-        let cells = |number: u64| u16::try_from(number).unwrap_or(u16::MAX);
-        let size =
-            libc::winsize { ws_row: cells(size.height()), ws_col: cells(size.width()), ws_xpixel: 0, ws_ypixel: 0 };
-        sys::set_window_size(terminal.as_fd(), &size).step(|| "set the terminal's size")?;
-    }
-    Ok((master, terminal))
+/// Sets the terminal's size to the one of the configuration.
+pub fn set_size(process: &Process, terminal: &OwnedFd) -> Result<(), Failure> {
+    let Some(size) = process.console_size() else { return Ok(()) };
+    let cells = |number: u64| u16::try_from(number).unwrap_or(u16::MAX);
+    let size = libc::winsize { ws_row: cells(size.height()), ws_col: cells(size.width()), ws_xpixel: 0, ws_ypixel: 0 };
+    sys::set_window_size(terminal.as_fd(), &size).step(|| "set the terminal's size")
 }
 
 /// Makes `terminal` what a session leader controls and has as standard input, output and error.
