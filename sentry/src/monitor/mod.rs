@@ -14,7 +14,7 @@ mod mounts;
 pub mod nested;
 pub mod numbers;
 pub mod placed;
-mod profile;
+pub mod profile;
 pub mod root;
 mod rules;
 mod standard;
