@@ -3,9 +3,12 @@
 //! `sentry oci` keeps one keeper for each container that it made; `sentry agent` is one for containers that runc or crun
 //! made. Both start a supervisor for each container, which lives in the container's namespaces, and write its audit log.
 
+pub mod audit;
 pub mod keeper;
 pub mod policy;
 pub mod profile;
+mod protocol;
+pub mod serve;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

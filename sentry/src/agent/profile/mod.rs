@@ -16,15 +16,16 @@ use serde::Serialize;
 use shim::failure::Failure;
 use syscalls::abi::Arch;
 use syscalls::dispatch::Handler;
-use syscalls::table::{self, Route, Routes, Verdict};
+use syscalls::table::{self, Feature, Route, Routes, Syscall, Verdict};
 
+use super::Container;
+use super::policy::ContainerPolicy;
 use cases::Case;
 
 /// What runc and crun call between loading the profile and handing the listener over, their threads included. Learned by
 /// watching both.
 const BEFORE_HANDING_OVER: &[&str] = &[
     "brk",
-    "clock_gettime",
     "close",
     "epoll_ctl",
     "epoll_pwait",
@@ -79,6 +80,9 @@ const BEFORE_THE_PROGRAM: &[&str] = &[
     "umask",
 ];
 
+/// What podman's default profile allows to containers with some capability only.
+const FOR_CAPABLE: &[&str] = &["kcmp", "process_madvise"];
+
 /// Where the listener goes.
 #[derive(Clone, Debug)]
 pub struct Destination {
@@ -127,9 +131,16 @@ struct Argument {
     op: &'static str,
 }
 
-/// Writes the profile of the policy with these `routes`, which is called `policy` in errors.
-pub fn write(routes: &Routes, policy: &str, destination: &Destination) -> Result<String, Failure> {
-    can_be_started(routes, policy)?;
+/// Writes the profile of a policy.
+pub fn write(policy: &ContainerPolicy, destination: &Destination) -> Result<String, Failure> {
+    // Whatever the container's memory is, the sentry answers what it is told of it.
+    let container = Container { memory: Some(u64::MAX), ..Container::default() };
+    of_routes(&policy.routes(&container), &policy.name, destination)
+}
+
+/// Writes the profile of the policy called `policy` with these `routes`.
+fn of_routes(routes: &Routes, policy: &str, destination: &Destination) -> Result<String, Failure> {
+    can_be_started(policy, |name| verdicts(routes, name))?;
     let mut plain: BTreeMap<(&'static str, Option<i32>), Vec<&'static str>> = BTreeMap::new();
     let mut conditional = Vec::new();
     let mut notifies = false;
@@ -137,7 +148,7 @@ pub fn write(routes: &Routes, policy: &str, destination: &Destination) -> Result
         let Some(number) = row.number(routes.arch()) else { continue };
         let Some(route) = routes.get(number) else { continue };
         for (case, verdict) in cases::of(route, routes.parameters(number)) {
-            let verdict = answered(verdict, route);
+            let verdict = answered(verdict, row, route);
             // What is not named gets this anyway.
             if verdict == Verdict::Fail(Errno::ENOSYS) {
                 continue;
@@ -172,10 +183,13 @@ pub fn write(routes: &Routes, policy: &str, destination: &Destination) -> Result
         .map_err(|error| Failure::check_text(format!("cannot write the profile: {error}")))
 }
 
-/// What is only looked at need not come to the sentry of a container: nothing is told of it there.
-fn answered(verdict: Verdict, route: &Route) -> Verdict {
+/// What is only looked at need not come to the sentry of a container, but for programs that are given a clock: nothing is told of
+/// it there. What podman allows with a capability only is not allowed here either, for the profile does not know the container's.
+fn answered(verdict: Verdict, row: &Syscall, route: &Route) -> Verdict {
+    let clocked = row.special.iter().any(|(feature, _)| *feature == Feature::VirtualClock);
     match (verdict, route.handler) {
-        (Verdict::Notify, Some(Handler::Observe(_))) => Verdict::Allow,
+        (Verdict::Allow, _) if FOR_CAPABLE.contains(&row.name) => Verdict::Fail(Errno::EPERM),
+        (Verdict::Notify, Some(Handler::Observe(_))) if !clocked => Verdict::Allow,
         (Verdict::Notify, None) => Verdict::Fail(Errno::ENOSYS),
         _ => verdict,
     }
@@ -199,37 +213,33 @@ fn arguments(case: &Case) -> Vec<Argument> {
     fixed.map(argument).collect()
 }
 
-/// Whether a runtime that loads the profile can still run a program.
-fn can_be_started(routes: &Routes, policy: &str) -> Result<(), Failure> {
-    let verdicts = |name: &'static str| {
-        let number = routes.arch().number(name);
-        let route = number.and_then(|number| Some((routes.get(number)?, routes.parameters(number))));
-        route.map(|(route, parameters)| {
-            let verdicts = cases::of(route, parameters).into_iter().map(|(_, verdict)| answered(verdict, route));
-            verdicts.collect::<Vec<_>>()
-        })
+/// Whether a runtime that loads a profile in which calls have these verdicts can still run a program.
+fn can_be_started(policy: &str, verdicts: impl Fn(&str) -> Vec<Verdict>) -> Result<(), Failure> {
+    let refused = |what: &str, name: &str, why: &str| {
+        Err(Failure::check_text(format!(
+            "the policy {policy} cannot be a profile: it {what} {name}, which runc and crun {why}"
+        ))
+        .remedy("choose another, or run the container with sentry oci"))
     };
-    for name in BEFORE_HANDING_OVER {
-        if verdicts(name).is_some_and(|verdicts| verdicts.contains(&Verdict::Notify)) {
-            return Err(Failure::check_text(format!(
-                "the policy {policy} cannot be a profile: it answers {name}, which runc and crun call before anybody can answer; \
-                 use it with sentry oci, which starts programs itself"
-            )));
-        }
+    if let Some(name) = BEFORE_HANDING_OVER.iter().find(|name| verdicts(name).contains(&Verdict::Notify)) {
+        return refused("answers", name, "call before anybody can answer");
     }
-    let needed = BEFORE_HANDING_OVER.iter().chain(BEFORE_THE_PROGRAM);
-    for name in needed {
-        // Refusing some of what a call can do is no hindrance.
-        if verdicts(name)
-            .is_some_and(|verdicts| verdicts.iter().all(|verdict| matches!(verdict, Verdict::Fail(_) | Verdict::Kill)))
-        {
-            return Err(Failure::check_text(format!(
-                "the policy {policy} cannot be a profile: it refuses {name}, which runc and crun need before they run the program; \
-                 use it with sentry oci, which starts programs itself"
-            )));
-        }
+    // To be refused a part of what a call can do is no hindrance.
+    let fails = |name: &str| {
+        let verdicts = verdicts(name);
+        !verdicts.is_empty() && verdicts.iter().all(|verdict| matches!(verdict, Verdict::Fail(_) | Verdict::Kill))
+    };
+    match BEFORE_HANDING_OVER.iter().chain(BEFORE_THE_PROGRAM).find(|name| fails(name)) {
+        Some(name) => refused("refuses", name, "need before they run the program"),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// What a profile of these routes says of a call; nothing of one that this architecture does not have.
+fn verdicts(routes: &Routes, name: &str) -> Vec<Verdict> {
+    let row = table::find(name).and_then(|row| Some((row, routes.get(row.number(routes.arch())?)?)));
+    let Some((row, route)) = row else { return Vec::new() };
+    cases::of(route, row.parameters).into_iter().map(|(_, verdict)| answered(verdict, row, route)).collect()
 }
 
 #[cfg(test)]
