@@ -1,5 +1,280 @@
-//! stub
+//! `sentry agent`: answers trapped calls of containers that runc and crun made.
+//!
+//! One process, one thread, and no waiting for anybody: connections that say nothing, runtimes that have not become their program yet
+//! and keepers that owe an answer are all waited for at once. Each container gets a keeper with a supervisor in its own
+//! namespaces; the agent itself resolves none of its paths, and looks at nothing that it could choose but its root
+//! directory.
+//!
+//! Whatever is refused is closed: the runtime or the container finds its calls failing, and the log says why. When the agent ends, so
+//! do its keepers, and the trapped calls of containers fail from then on with `ENOSYS`.
+
+mod charge;
+mod process;
+mod socket;
+
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-pub fn usual_socket() -> PathBuf {
-    PathBuf::from("/run/sentry/agent.sock")
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{SockFlag, accept4, getsockopt, sockopt::PeerCredentials};
+use nix::unistd::Uid;
+use shim::failure::{Failure, Step};
+
+use super::audit::{Event, Log};
+use super::keeper;
+use super::policy::{ContainerPolicy, Owner};
+use super::protocol::{Incoming, ProcessState};
+use charge::{Arrival, Charge, Look};
+use process::Process;
+use socket::Socket;
+pub use socket::usual as usual_socket;
+
+/// How long a runtime may take to say who it is.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Runtimes that are listened to at once.
+const CONNECTIONS: usize = 256;
+
+/// What the agent is told at its start.
+#[derive(Debug)]
+pub struct Options {
+    /// Where runtimes connect to.
+    pub socket: PathBuf,
+    /// What containers may choose.
+    pub owner: Owner,
+    /// Where the log goes.
+    pub audit: Option<PathBuf>,
+    /// Containers at most.
+    pub most: usize,
+}
+
+/// A runtime that has connected.
+#[derive(Debug)]
+struct Connection {
+    stream: OwnedFd,
+    /// The runtime's process.
+    peer: i32,
+    incoming: Incoming,
+    deadline: Instant,
+}
+
+struct Agent {
+    options: Options,
+    log: Option<Log>,
+    connections: Vec<Connection>,
+    arrivals: Vec<Arrival>,
+    charges: Vec<Charge>,
+}
+
+/// Serves until `SIGTERM` or `SIGINT`. `tell` hears when it listens.
+pub fn run(options: Options, tell: &mut dyn Write) -> Result<(), Failure> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTERM);
+    signals.add(Signal::SIGINT);
+    signals.thread_block().step(|| "hold signals back")?;
+    let ending =
+        SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).step(|| "receive signals")?;
+    more_descriptors();
+    let socket = Socket::listen(&options.socket)?;
+    let log = options.audit.as_deref().map(Log::open).transpose()?;
+    let _ = writeln!(tell, "sentry: the agent listens at {}", options.socket.display()).and_then(|()| tell.flush());
+    let mut agent = Agent { options, log, connections: Vec::new(), arrivals: Vec::new(), charges: Vec::new() };
+    while agent.wait(socket.listener(), ending.as_fd())? {}
+    Ok(())
+}
+
+/// Each container takes two.
+fn more_descriptors() {
+    if let Ok((_, hard)) = shim::sys::limit(libc::RLIMIT_NOFILE) {
+        let _ = shim::sys::set_limit(libc::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+impl Agent {
+    /// Waits for something to happen and deals with it; false when it is time to end.
+    fn wait(&mut self, listener: &OwnedFd, ending: BorrowedFd) -> Result<bool, Failure> {
+        let has_room = self.connections.len() < CONNECTIONS;
+        let mut waiting = vec![PollFd::new(ending, PollFlags::POLLIN)];
+        waiting.push(PollFd::new(listener.as_fd(), if has_room { PollFlags::POLLIN } else { PollFlags::empty() }));
+        waiting.extend(self.connections.iter().map(|each| PollFd::new(each.stream.as_fd(), PollFlags::POLLIN)));
+        waiting.extend(self.charges.iter().map(|charge| PollFd::new(charge.bell(), PollFlags::POLLIN)));
+        let bells = self.arrivals.iter().filter_map(Arrival::bell);
+        waiting.extend(bells.map(|bell| PollFd::new(bell, PollFlags::POLLIN)));
+        let soonest =
+            self.connections.iter().map(|each| each.deadline).chain(self.arrivals.iter().map(Arrival::next)).min();
+        let patience = soonest.map_or(PollTimeout::NONE, |at| {
+            let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut waiting, patience) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Failure::new("wait for runtimes", errno)),
+        }
+        let happened: Vec<bool> = waiting.iter().map(|each| each.any() == Some(true)).collect();
+        let (told, rest) = happened.split_at(2);
+        let (speaking, rest) = rest.split_at(self.connections.len());
+        let (keepers, _) = rest.split_at(self.charges.len());
+        let (speaking, keepers) = (speaking.to_vec(), keepers.to_vec());
+        if told[0] {
+            return Ok(false);
+        }
+        self.hear_keepers(&keepers);
+        self.hear_runtimes(&speaking);
+        if told[1] {
+            self.accept(listener);
+        }
+        self.look_at_arrivals();
+        Ok(true)
+    }
+
+    fn note(&mut self, container: Option<&super::Container>, event: Event) {
+        if let Some(log) = &mut self.log {
+            log.event(container, event);
+            if let Some(error) = log.trouble() {
+                tracing::error!(%error, "the audit log cannot be written");
+            }
+        }
+    }
+
+    /// Takes one connection, of our own user only.
+    fn accept(&mut self, listener: &OwnedFd) {
+        let stream = match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK) {
+            Ok(stream) => shim::sys::own_received(stream),
+            Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS) => {
+                // The connection stays there: it would wake us at once, for nothing.
+                std::thread::sleep(Duration::from_millis(20));
+                return;
+            }
+            Err(_) => return,
+        };
+        match getsockopt(&stream, PeerCredentials) {
+            // Inside of an engine's user namespace its user is root, and the same to us.
+            Ok(peer) if peer.uid() == Uid::effective().as_raw() => self.connections.push(Connection {
+                stream,
+                peer: peer.pid(),
+                incoming: Incoming::default(),
+                deadline: Instant::now() + DEADLINE,
+            }),
+            Ok(peer) => {
+                let why = format!("user {} is not the one whom this agent serves", peer.uid());
+                self.note(None, Event::Refused(&why));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Listens to the runtimes that speak, and ends the patience with others.
+    fn hear_runtimes(&mut self, speaking: &[bool]) {
+        let now = Instant::now();
+        let connections = std::mem::take(&mut self.connections);
+        for (mut connection, speaks) in connections.into_iter().zip(speaking) {
+            let heard = if *speaks { connection.incoming.take(connection.stream.as_fd()) } else { Ok(None) };
+            match heard {
+                Ok(None) if now < connection.deadline => self.connections.push(connection),
+                Ok(None) => self.note(None, Event::Refused("the runtime did not say in time which container it is")),
+                Ok(Some((state, listener))) => self.arrive(&state, listener, connection.peer),
+                Err(why) => self.note(None, Event::Refused(&why)),
+            }
+        }
+    }
+
+    /// A runtime has said which container it has a listener of.
+    fn arrive(&mut self, state: &ProcessState, listener: OwnedFd, peer: i32) {
+        let known =
+            self.charges.iter().map(|charge| &charge.container).chain(self.arrivals.iter().map(|each| &each.container));
+        let known = known.filter(|container| container.id == state.state.id).next_back().cloned();
+        let found = match state.pid {
+            pid if pid > 0 => Process::find(pid).ok(),
+            _ => process::entering(peer),
+        };
+        let Some(process) = found else {
+            let container =
+                known.unwrap_or_else(|| super::Container { id: state.state.id.clone(), ..super::Container::default() });
+            return self.note(Some(&container), Event::Refused("its process is not to be found"));
+        };
+        let container = known.unwrap_or_else(|| process::container(&state.state, &process, peer));
+        match self.policy(&state.metadata) {
+            Ok(policy) => {
+                self.arrivals.push(Arrival::new(container, policy, process, listener));
+            }
+            Err(failure) => self.note(Some(&container), Event::Refused(&failure.to_string())),
+        }
+    }
+
+    /// The policy that a profile names, if the owner lets containers choose it.
+    fn policy(&self, metadata: &str) -> Result<ContainerPolicy, Failure> {
+        let wanted = Some(metadata.trim()).filter(|wanted| !wanted.is_empty());
+        let mut policy = self.options.owner.policy(wanted)?;
+        if let Some(audit) = &self.options.audit {
+            policy.audit = Some(audit.clone());
+        }
+        Ok(policy)
+    }
+
+    fn look_at_arrivals(&mut self) {
+        for mut arrival in std::mem::take(&mut self.arrivals) {
+            match arrival.look() {
+                Look::Wait => self.arrivals.push(arrival),
+                Look::Never(why) => self.note(Some(&arrival.container), Event::Refused(&why)),
+                Look::Lives(home, mounts) => self.take_over(arrival, &home, mounts),
+            }
+        }
+    }
+
+    /// Gives the listener to the keeper of its container: that with the same id which lives in the same place.
+    fn take_over(&mut self, arrival: Arrival, home: &process::Home, mounts: process::Mounts) {
+        let Arrival { container, policy, listener, .. } = arrival;
+        let same = |charge: &&mut Charge| charge.container.id == container.id && charge.mounts == mounts;
+        if let Some(charge) = self.charges.iter_mut().find(same) {
+            if charge.take(listener).is_err() {
+                self.note(Some(&container), Event::Refused("its keeper has ended"));
+            }
+            return;
+        }
+        if self.charges.len() >= self.options.most {
+            let why = format!("{} containers are supervised already; raise it with --max", self.charges.len());
+            return self.note(Some(&container), Event::Refused(&why));
+        }
+        match self.begin(&container, &policy, home, mounts, listener) {
+            Ok(charge) => {
+                self.charges.push(charge);
+                self.note(Some(&container), Event::Accepted(&policy.name));
+            }
+            Err(why) => self.note(Some(&container), Event::Refused(&why)),
+        }
+    }
+
+    fn begin(
+        &self,
+        container: &super::Container,
+        policy: &ContainerPolicy,
+        home: &process::Home,
+        mounts: process::Mounts,
+        listener: OwnedFd,
+    ) -> Result<Charge, String> {
+        // The keeper must not inherit that signals are held back.
+        let held = SigSet::thread_get_mask().map_err(|errno| errno.desc().to_owned())?;
+        let _ = SigSet::empty().thread_set_mask();
+        let keeper = keeper::start(container, policy, &self.options.socket).map_err(|failure| failure.to_string());
+        let _ = held.thread_set_mask();
+        let keeper = keeper?;
+        let mut charge = Charge::begin(container.clone(), mounts, keeper, home)?;
+        charge.take(listener).map_err(|errno| format!("its keeper cannot be told: {}", errno.desc()))?;
+        Ok(charge)
+    }
+
+    fn hear_keepers(&mut self, speaking: &[bool]) {
+        for (mut charge, speaks) in std::mem::take(&mut self.charges).into_iter().zip(speaking) {
+            match if *speaks { charge.listen() } else { Ok(true) } {
+                Ok(true) => self.charges.push(charge),
+                Ok(false) => self.note(Some(&charge.container), Event::Ended),
+                Err(why) => self.note(Some(&charge.container), Event::Refused(&why)),
+            }
+        }
+    }
 }

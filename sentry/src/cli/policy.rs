@@ -100,7 +100,7 @@ impl Show {
     }
 
     fn destination(&self, policy: &str) -> anyhow::Result<Destination> {
-        let socket = self.listener.clone().unwrap_or_else(serve::usual_socket);
+        let socket = self.listener.clone().map_or_else(serve::usual_socket, Ok)?;
         if !socket.is_absolute() {
             let message = format!("the listener {} is not an absolute path", socket.display());
             return Err(Error::new(message, "runtimes start elsewhere; write it with a / in front").into());
