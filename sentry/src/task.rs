@@ -4,7 +4,7 @@
 //! and a descriptor table or not. What was read counts only after `ID_VALID` has said that the call is still pending:
 //! until then the thread id might belong to somebody else.
 
-mod acting;
+pub mod acting;
 mod status;
 mod who;
 
