@@ -174,7 +174,6 @@ impl ContainerPolicy {
             }
         };
         add(!self.mount.is_empty(), Feature::Mounts);
-        add(self.mknod, Feature::OwnDevices);
         // How much is free is told by the container's own processes.
         add(self.sysinfo && container.memory.is_some() && !container.shares_pids, Feature::MemoryLimit);
         add(self.clock != Clock::Hosts, Feature::VirtualClock);
