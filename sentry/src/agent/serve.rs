@@ -26,6 +26,7 @@ use nix::sys::socket::{SockFlag, accept4, getsockopt, sockopt::PeerCredentials};
 use nix::unistd::Uid;
 use shim::failure::{Failure, Step};
 
+use super::Container;
 use super::audit::{Event, Log};
 use super::keeper;
 use super::policy::{ContainerPolicy, Owner};
@@ -39,6 +40,8 @@ pub use socket::usual as usual_socket;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Runtimes that are listened to at once.
 const CONNECTIONS: usize = 256;
+
+const KEEPER_ENDED: &str = "its keeper has ended";
 
 /// What the agent is told at its start.
 #[derive(Debug)]
@@ -132,12 +135,9 @@ impl Agent {
         Ok(true)
     }
 
-    fn note(&mut self, container: Option<&super::Container>, event: Event) {
+    fn note(&mut self, container: Option<&Container>, event: Event) {
         if let Some(log) = &mut self.log {
             log.event(container, event);
-            if let Some(error) = log.trouble() {
-                tracing::error!(%error, "the audit log cannot be written");
-            }
         }
     }
 
@@ -185,23 +185,27 @@ impl Agent {
 
     /// A runtime has said which container it has a listener of.
     fn arrive(&mut self, state: &ProcessState, listener: OwnedFd, peer: i32) {
-        let known =
+        let known = |container: &&Container| container.id == state.state.id;
+        let nameless = || Container { id: state.state.id.clone(), ..Container::default() };
+        // crun does not know the number of a process that enters a container: its word for which one has to do.
+        if state.pid <= 0 {
+            let charge = self.charges.iter_mut().rev().find(|charge| known(&&charge.container));
+            let (container, taken) = match charge {
+                Some(charge) => (charge.container.clone(), charge.take(listener).map_err(|_| KEEPER_ENDED)),
+                None => (nameless(), Err("a process enters a container that is not supervised")),
+            };
+            return taken.unwrap_or_else(|why| self.note(Some(&container), Event::Refused(why)));
+        }
+        let all =
             self.charges.iter().map(|charge| &charge.container).chain(self.arrivals.iter().map(|each| &each.container));
-        let known = known.filter(|container| container.id == state.state.id).next_back().cloned();
-        let found = match state.pid {
-            pid if pid > 0 => Process::find(pid).ok(),
-            _ => process::entering(peer),
+        let container = all.filter(known).next_back().cloned();
+        let Ok(process) = Process::find(state.pid) else {
+            let container = container.unwrap_or_else(nameless);
+            return self.note(Some(&container), Event::Refused("its process has ended"));
         };
-        let Some(process) = found else {
-            let container =
-                known.unwrap_or_else(|| super::Container { id: state.state.id.clone(), ..super::Container::default() });
-            return self.note(Some(&container), Event::Refused("its process is not to be found"));
-        };
-        let container = known.unwrap_or_else(|| process::container(&state.state, &process, peer));
+        let container = container.unwrap_or_else(|| process::container(&state.state, &process, peer));
         match self.policy(&state.metadata) {
-            Ok(policy) => {
-                self.arrivals.push(Arrival::new(container, policy, process, listener));
-            }
+            Ok(policy) => self.arrivals.push(Arrival::new(container, policy, process, listener)),
             Err(failure) => self.note(Some(&container), Event::Refused(&failure.to_string())),
         }
     }
@@ -232,7 +236,7 @@ impl Agent {
         let same = |charge: &&mut Charge| charge.container.id == container.id && charge.mounts == mounts;
         if let Some(charge) = self.charges.iter_mut().find(same) {
             if charge.take(listener).is_err() {
-                self.note(Some(&container), Event::Refused("its keeper has ended"));
+                self.note(Some(&container), Event::Refused(KEEPER_ENDED));
             }
             return;
         }
@@ -251,7 +255,7 @@ impl Agent {
 
     fn begin(
         &self,
-        container: &super::Container,
+        container: &Container,
         policy: &ContainerPolicy,
         home: &process::Home,
         mounts: process::Mounts,

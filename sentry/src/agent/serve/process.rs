@@ -19,7 +19,7 @@ use shim::sys;
 use crate::agent::Container;
 use crate::agent::protocol::State;
 
-/// How far from the runtime its engine's monitor may be, and an entering process from the runtime.
+/// How far from the runtime its engine's monitor may be.
 const GENERATIONS: usize = 4;
 
 /// A process that is looked at.
@@ -100,25 +100,6 @@ impl Home {
 
 fn errno(error: std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
-}
-
-/// The process that the runtime `peer` makes enter a container: of its descendants the one that a filter holds, and whose runtime
-/// has given no number for it.
-pub fn entering(peer: i32) -> Option<Process> {
-    let mut generation = vec![peer];
-    for _ in 0..GENERATIONS {
-        let children = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        generation = generation.iter().map(children).flat_map(|text| numbers(&text)).collect();
-        let filtered = |pid: &&i32| status(**pid, "Seccomp:").is_some_and(|mode| mode == "2");
-        if let Some(process) = generation.iter().find(filtered).and_then(|pid| Process::find(*pid).ok()) {
-            return Some(process);
-        }
-    }
-    None
-}
-
-fn numbers(text: &str) -> Vec<i32> {
-    text.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect()
 }
 
 fn status(pid: i32, key: &str) -> Option<String> {
