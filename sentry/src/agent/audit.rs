@@ -1,10 +1,11 @@
 //! What the agent itself writes to the audit log: a line of JSON for each container that comes, goes, or is refused.
 //!
-//! What containers are refused is written by their keepers, to the same file: every line is appended whole, by one write. Names and
+//! What containers are refused is written to the same file beside it: every line is appended whole, by one write. Names and
 //! ids are somebody else's to choose, so the encoder escapes them, and none can end a line or begin one.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::SystemTime;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use shim::failure::Failure;
 
 use super::Container;
+use super::log::Log as CallLog;
 
 /// What may happen to a container as a whole.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +25,7 @@ pub enum Event<'a> {
     Accepted(&'a str),
     /// A process is not, for this reason.
     Refused(&'a str),
-    /// Its keeper has ended, as it does when nobody is left.
+    /// Its supervisor has ended, as it does when nobody is left.
     Ended,
 }
 
@@ -50,9 +52,12 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log at `path`, to append to it.
+    /// Opens the log at `path`, to append to it; `-` is the standard output.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         let open = || -> std::io::Result<File> {
+            if path == Path::new("-") {
+                return Ok(File::from(std::io::stdout().as_fd().try_clone_to_owned()?));
+            }
             let mut options = OpenOptions::new();
             options.append(true).create(true).mode(0o600).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
             let file = options.open(path)?;
@@ -70,6 +75,11 @@ impl Log {
                 .remedy("choose another file: a regular one, which never lets a container wait")
         })?;
         Ok(Self { file })
+    }
+
+    /// The same log, for what a container is refused.
+    pub fn calls(&self) -> Option<CallLog> {
+        self.file.try_clone().ok().map(CallLog::to)
     }
 
     /// Writes down what happened to a container; `None` stands for one that has not told who it is.

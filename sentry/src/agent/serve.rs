@@ -1,12 +1,11 @@
 //! `sentry agent`: answers trapped calls of containers that runc and crun made.
 //!
 //! One process, one thread, and no waiting for anybody: connections that say nothing, runtimes that have not become their program yet
-//! and keepers that owe an answer are all waited for at once. Each container gets a keeper with a supervisor in its own
-//! namespaces; the agent itself resolves none of its paths, and looks at nothing that it could choose but its root
-//! directory.
+//! and supervisors that owe an answer are all waited for at once. Each container gets a supervisor in its own namespaces; the
+//! agent itself resolves none of its paths.
 //!
-//! Whatever is refused is closed: the runtime or the container finds its calls failing, and the log says why. When the agent ends, so
-//! do its keepers, and the trapped calls of containers fail from then on with `ENOSYS`.
+//! Whatever is refused is closed: the runtime or the container finds its calls failing, and the log says why. When the agent
+//! ends, so do its supervisors, and the trapped calls of containers fail from then on with `ENOSYS`.
 
 mod charge;
 mod process;
@@ -28,10 +27,10 @@ use shim::failure::{Failure, Step};
 
 use super::Container;
 use super::audit::{Event, Log};
-use super::keeper;
 use super::policy::{ContainerPolicy, Owner};
 use super::protocol::{Incoming, ProcessState};
-use charge::{Arrival, Charge, Look};
+use super::supervisor::Place;
+use charge::{Arrival, Charge, Heard, Look};
 use process::Process;
 use socket::Socket;
 pub use socket::usual as usual_socket;
@@ -41,8 +40,6 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Runtimes that are listened to at once.
 const CONNECTIONS: usize = 256;
 
-const KEEPER_ENDED: &str = "its keeper has ended";
-
 /// What the agent is told at its start.
 #[derive(Debug)]
 pub struct Options {
@@ -50,8 +47,8 @@ pub struct Options {
     pub socket: PathBuf,
     /// What containers may choose.
     pub owner: Owner,
-    /// Where the log goes.
-    pub audit: Option<PathBuf>,
+    /// Where the log goes; `-` is the standard output.
+    pub audit: PathBuf,
     /// Containers at most.
     pub most: usize,
 }
@@ -68,7 +65,7 @@ struct Connection {
 
 struct Agent {
     options: Options,
-    log: Option<Log>,
+    log: Log,
     connections: Vec<Connection>,
     arrivals: Vec<Arrival>,
     charges: Vec<Charge>,
@@ -84,7 +81,7 @@ pub fn run(options: Options, tell: &mut dyn Write) -> Result<(), Failure> {
         SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).step(|| "receive signals")?;
     more_descriptors();
     let socket = Socket::listen(&options.socket)?;
-    let log = options.audit.as_deref().map(Log::open).transpose()?;
+    let log = Log::open(&options.audit)?;
     let _ = writeln!(tell, "sentry: the agent listens at {}", options.socket.display()).and_then(|()| tell.flush());
     let mut agent = Agent { options, log, connections: Vec::new(), arrivals: Vec::new(), charges: Vec::new() };
     while agent.wait(socket.listener(), ending.as_fd())? {}
@@ -105,7 +102,7 @@ impl Agent {
         let mut waiting = vec![PollFd::new(ending, PollFlags::POLLIN)];
         waiting.push(PollFd::new(listener.as_fd(), if has_room { PollFlags::POLLIN } else { PollFlags::empty() }));
         waiting.extend(self.connections.iter().map(|each| PollFd::new(each.stream.as_fd(), PollFlags::POLLIN)));
-        waiting.extend(self.charges.iter().map(|charge| PollFd::new(charge.bell(), PollFlags::POLLIN)));
+        waiting.extend(self.charges.iter().flat_map(Charge::bells));
         let bells = self.arrivals.iter().filter_map(Arrival::bell);
         waiting.extend(bells.map(|bell| PollFd::new(bell, PollFlags::POLLIN)));
         let soonest =
@@ -121,13 +118,12 @@ impl Agent {
         let happened: Vec<bool> = waiting.iter().map(|each| each.any() == Some(true)).collect();
         let (told, rest) = happened.split_at(2);
         let (speaking, rest) = rest.split_at(self.connections.len());
-        let (keepers, _) = rest.split_at(self.charges.len());
-        let (speaking, keepers) = (speaking.to_vec(), keepers.to_vec());
+        let (supervisors, _) = rest.split_at(3 * self.charges.len());
         if told[0] {
             return Ok(false);
         }
-        self.hear_keepers(&keepers);
-        self.hear_runtimes(&speaking);
+        self.hear_supervisors(supervisors);
+        self.hear_runtimes(speaking);
         if told[1] {
             self.accept(listener);
         }
@@ -136,9 +132,7 @@ impl Agent {
     }
 
     fn note(&mut self, container: Option<&Container>, event: Event) {
-        if let Some(log) = &mut self.log {
-            log.event(container, event);
-        }
+        self.log.event(container, event);
     }
 
     /// Takes one connection, of our own user only.
@@ -191,10 +185,12 @@ impl Agent {
         if state.pid <= 0 {
             let charge = self.charges.iter_mut().rev().find(|charge| known(&&charge.container));
             let (container, taken) = match charge {
-                Some(charge) => (charge.container.clone(), charge.take(listener).map_err(|_| KEEPER_ENDED)),
-                None => (nameless(), Err("a process enters a container that is not supervised")),
+                Some(charge) => {
+                    (charge.container.clone(), charge.take(listener).map_err(|failure| failure.to_string()))
+                }
+                None => (nameless(), Err("a process enters a container that is not supervised".to_owned())),
             };
-            return taken.unwrap_or_else(|why| self.note(Some(&container), Event::Refused(why)));
+            return taken.unwrap_or_else(|why| self.note(Some(&container), Event::Refused(&why)));
         }
         let all =
             self.charges.iter().map(|charge| &charge.container).chain(self.arrivals.iter().map(|each| &each.container));
@@ -213,11 +209,7 @@ impl Agent {
     /// The policy that a profile names, if the owner lets containers choose it.
     fn policy(&self, metadata: &str) -> Result<ContainerPolicy, Failure> {
         let wanted = Some(metadata.trim()).filter(|wanted| !wanted.is_empty());
-        let mut policy = self.options.owner.policy(wanted)?;
-        if let Some(audit) = &self.options.audit {
-            policy.audit = Some(audit.clone());
-        }
-        Ok(policy)
+        self.options.owner.policy(wanted)
     }
 
     fn look_at_arrivals(&mut self) {
@@ -225,59 +217,46 @@ impl Agent {
             match arrival.look() {
                 Look::Wait => self.arrivals.push(arrival),
                 Look::Never(why) => self.note(Some(&arrival.container), Event::Refused(&why)),
-                Look::Lives(home, mounts) => self.take_over(arrival, &home, mounts),
+                Look::Lives(place, mounts) => self.take_over(arrival, place, mounts),
             }
         }
     }
 
-    /// Gives the listener to the keeper of its container: that with the same id which lives in the same place.
-    fn take_over(&mut self, arrival: Arrival, home: &process::Home, mounts: process::Mounts) {
-        let Arrival { container, policy, listener, .. } = arrival;
-        let same = |charge: &&mut Charge| charge.container.id == container.id && charge.mounts == mounts;
+    /// Gives the listener to the supervisor of its container: that with the same id which lives in the same place.
+    fn take_over(&mut self, arrival: Arrival, place: Place, mounts: process::Mounts) {
+        let same = |charge: &&mut Charge| charge.container.id == arrival.container.id && charge.mounts == mounts;
         if let Some(charge) = self.charges.iter_mut().find(same) {
-            if charge.take(listener).is_err() {
-                self.note(Some(&container), Event::Refused(KEEPER_ENDED));
+            if let Err(failure) = charge.take(arrival.listener) {
+                self.note(Some(&arrival.container), Event::Refused(&failure.to_string()));
             }
             return;
         }
+        let container = arrival.container.clone();
         if self.charges.len() >= self.options.most {
             let why = format!("{} containers are supervised already; raise it with --max", self.charges.len());
             return self.note(Some(&container), Event::Refused(&why));
         }
-        match self.begin(&container, &policy, home, mounts, listener) {
+        let policy = arrival.policy.name.clone();
+        // What is held back from us is not held back from the supervisor.
+        let held = SigSet::thread_get_mask().unwrap_or(SigSet::empty());
+        let _ = SigSet::empty().thread_set_mask();
+        let charge = Charge::begin(arrival, place, mounts, self.log.calls());
+        let _ = held.thread_set_mask();
+        match charge {
             Ok(charge) => {
                 self.charges.push(charge);
-                self.note(Some(&container), Event::Accepted(&policy.name));
+                self.note(Some(&container), Event::Accepted(&policy));
             }
-            Err(why) => self.note(Some(&container), Event::Refused(&why)),
+            Err(failure) => self.note(Some(&container), Event::Refused(&failure.to_string())),
         }
     }
 
-    fn begin(
-        &self,
-        container: &Container,
-        policy: &ContainerPolicy,
-        home: &process::Home,
-        mounts: process::Mounts,
-        listener: OwnedFd,
-    ) -> Result<Charge, String> {
-        // The keeper must not inherit that signals are held back.
-        let held = SigSet::thread_get_mask().map_err(|errno| errno.desc().to_owned())?;
-        let _ = SigSet::empty().thread_set_mask();
-        let keeper = keeper::start(container, policy, &self.options.socket).map_err(|failure| failure.to_string());
-        let _ = held.thread_set_mask();
-        let keeper = keeper?;
-        let mut charge = Charge::begin(container.clone(), mounts, keeper, home)?;
-        charge.take(listener).map_err(|errno| format!("its keeper cannot be told: {}", errno.desc()))?;
-        Ok(charge)
-    }
-
-    fn hear_keepers(&mut self, speaking: &[bool]) {
-        for (mut charge, speaks) in std::mem::take(&mut self.charges).into_iter().zip(speaking) {
-            match if *speaks { charge.listen() } else { Ok(true) } {
-                Ok(true) => self.charges.push(charge),
-                Ok(false) => self.note(Some(&charge.container), Event::Ended),
-                Err(why) => self.note(Some(&charge.container), Event::Refused(&why)),
+    fn hear_supervisors(&mut self, rung: &[bool]) {
+        for (mut charge, rung) in std::mem::take(&mut self.charges).into_iter().zip(rung.chunks_exact(3)) {
+            match charge.hear([rung[0], rung[1], rung[2]]) {
+                Heard::Nothing => self.charges.push(charge),
+                Heard::End => self.note(Some(&charge.container), Event::Ended),
+                Heard::Failed(why) => self.note(Some(&charge.container), Event::Refused(&why)),
             }
         }
     }

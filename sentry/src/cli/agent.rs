@@ -1,6 +1,5 @@
 //! `sentry agent`: the seccomp agent of runc and crun.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -27,30 +26,24 @@ pub struct Agent {
     /// The file with the policies that profiles may choose [default: containers.toml in /etc/sentry or ~/.config/sentry]
     #[arg(long, value_name = "FILE")]
     policy_file: Option<PathBuf>,
-    /// Append to this file what is refused, a line of JSON each; - is the standard output
-    #[arg(long, value_name = "FILE")]
-    audit: Option<PathBuf>,
+    /// Append to this file who comes and what is refused, a line of JSON each; - is the standard output
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    audit: PathBuf,
     /// Containers at most
     #[arg(long, value_name = "N", default_value_t = 256)]
     max: usize,
 }
 
 impl Agent {
-    /// Serves until it is told to end; says on `out` when it listens.
-    pub fn run(&self, out: &mut dyn Write) -> anyhow::Result<u8> {
+    /// Serves until it is told to end; says on the standard error when it listens.
+    pub fn run(&self) -> anyhow::Result<u8> {
         let owner = match &self.policy_file {
             Some(file) => Owner::read_at(file),
             None => Owner::read(),
         }?;
         let socket = self.socket.clone().map_or_else(serve::usual_socket, Ok)?;
         let options = Options { socket, owner, audit: self.audit.clone(), most: self.max };
-        // The standard output may be the log.
-        let tell = if self.audit.as_deref().is_some_and(|audit| audit.as_os_str() == "-") {
-            &mut std::io::stderr()
-        } else {
-            out
-        };
-        serve::run(options, tell)?;
+        serve::run(options, &mut std::io::stderr())?;
         Ok(0)
     }
 }

@@ -146,7 +146,7 @@ fn act(args: Vec<OsString>, out: &mut dyn Write, run: impl FnOnce(Policy) -> u8)
         Verb::Doctor(doctor) => doctor.run(out),
         Verb::Syscalls(syscalls) => syscalls.run(out),
         Verb::Policy(policy) => policy.run(out),
-        Verb::Agent(agent) => agent.run(out),
+        Verb::Agent(agent) => agent.run(),
         Verb::Bench(bench) => bench.run(),
         Verb::Completions(completions) => completions.run(out),
         Verb::Man(man) => man.run(out),

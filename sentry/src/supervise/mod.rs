@@ -97,6 +97,8 @@ pub struct World {
     pub clock: Option<clock::Clock>,
     /// Who the supervisor's threads are when they act for nobody.
     pub resting: Resting,
+    /// Whether what was done for a container is told, and not only what was refused.
+    pub tells_deeds: bool,
 }
 
 impl World {
@@ -220,6 +222,7 @@ fn supervise<P: Platform>(
         mounter,
         clock,
         resting: Resting::default(),
+        tells_deeds: false,
     };
     let shared = Arc::new(Shared { platform, world: Arc::new(world) });
     // Never dropped: threads may end before this one, and what the monitor opened and `keep_only` closed is not to be closed again.

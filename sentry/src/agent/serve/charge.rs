@@ -10,14 +10,15 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, waitpid};
-use shim::keeper as channel;
+use nix::sys::wait::waitpid;
+use shim::failure::Failure;
 
-use super::process::{Home, Mounts, Process};
+use super::process::{Mounts, Process};
 use crate::agent::Container;
-use crate::agent::keeper::Keeper;
+use crate::agent::log::Log as CallLog;
 use crate::agent::policy::ContainerPolicy;
+use crate::agent::supervisor::{Place, Supervisor};
+use crate::platform::notify::Notify;
 
 /// How often a process is looked at that may not be looked at yet: at first, and when it takes its time.
 const SOON: Duration = Duration::from_millis(1);
@@ -48,7 +49,7 @@ pub enum Look {
     /// Not yet.
     Wait,
     /// It lives there.
-    Lives(Home, Mounts),
+    Lives(Place, Mounts),
     /// It will never be supervised.
     Never(String),
 }
@@ -82,9 +83,9 @@ impl Arrival {
         } else if now < self.next {
             return Look::Wait;
         }
-        let looked = self.process.home().and_then(|home| Ok((home, self.process.mounts()?)));
+        let looked = self.process.place().and_then(|place| Ok((place, self.process.mounts()?)));
         match looked {
-            Ok((home, mounts)) => return Look::Lives(home, mounts),
+            Ok((place, mounts)) => return Look::Lives(place, mounts),
             Err(Errno::EACCES | Errno::EPERM | Errno::ENOENT) => {}
             Err(Errno::ESRCH) => return Look::Never("the process ended before it could be looked at".to_owned()),
             Err(errno) => return Look::Never(format!("the process cannot be looked at: {}", errno.desc())),
@@ -99,71 +100,97 @@ impl Arrival {
     }
 }
 
-/// A container with a keeper.
+/// A container with a supervisor.
 #[derive(Debug)]
 pub struct Charge {
     /// Which one.
     pub container: Container,
     /// Where it lives.
     pub mounts: Mounts,
-    keeper: Keeper,
-    /// Listeners that the keeper has not been told of.
+    supervisor: Supervisor,
+    /// What it is refused goes there.
+    log: Option<CallLog>,
+    /// Its first process, until that has ended.
+    init: Option<OwnedFd>,
+    /// Listeners that the supervisor has not been told of.
     waiting: VecDeque<OwnedFd>,
-    /// Whether the keeper owes an answer.
+    /// Whether it owes an answer.
     asked: bool,
 }
 
+/// What was heard of a charge.
+#[derive(Debug)]
+pub enum Heard {
+    /// It goes on.
+    Nothing,
+    /// Its supervisor has ended.
+    End,
+    /// Its supervisor has ended before it could answer, for this reason.
+    Failed(String),
+}
+
 impl Charge {
-    /// A container whose keeper was started, at `home`.
-    pub fn begin(container: Container, mounts: Mounts, keeper: Keeper, home: &Home) -> Result<Self, String> {
-        channel::announce(keeper.channel.as_fd(), &home.place()).map_err(|failure| failure.to_string())?;
-        Ok(Self { container, mounts, keeper, waiting: VecDeque::new(), asked: false })
+    /// Starts a supervisor at `place`, and hands the first listener on.
+    pub fn begin(arrival: Arrival, place: Place, mounts: Mounts, log: Option<CallLog>) -> Result<Self, Failure> {
+        let Arrival { container, policy, listener, .. } = arrival;
+        let supervisor = Supervisor::start::<Notify>(&container, &policy, &place)?;
+        let mut charge =
+            Self { container, mounts, supervisor, log, init: Some(place.init), waiting: VecDeque::new(), asked: false };
+        charge.take(listener)?;
+        Ok(charge)
     }
 
     /// Hands a listener on.
-    pub fn take(&mut self, listener: OwnedFd) -> Result<(), Errno> {
+    pub fn take(&mut self, listener: OwnedFd) -> Result<(), Failure> {
         self.waiting.push_back(listener);
         self.hand_on()
     }
 
-    fn hand_on(&mut self) -> Result<(), Errno> {
+    fn hand_on(&mut self) -> Result<(), Failure> {
         if self.asked {
             return Ok(());
         }
         let Some(listener) = self.waiting.pop_front() else { return Ok(()) };
         self.asked = true;
-        channel::send(self.keeper.channel.as_fd(), &[channel::LISTENER], &[listener.as_fd()])
+        self.supervisor.offer(listener)
     }
 
-    /// What the keeper says comes here.
-    pub fn bell(&self) -> BorrowedFd<'_> {
-        self.keeper.channel.as_fd()
+    /// What is to be waited for: what the supervisor says, its answer, and the end of the container.
+    pub fn bells(&self) -> [PollFd<'_>; 3] {
+        let messages = PollFd::new(self.supervisor.messages(), PollFlags::POLLIN);
+        let asked = if self.asked { PollFlags::POLLIN } else { PollFlags::empty() };
+        let init = self.init.as_ref().map_or(self.supervisor.answers(), |init| init.as_fd());
+        let ended = if self.init.is_some() { PollFlags::POLLIN } else { PollFlags::empty() };
+        [messages, PollFd::new(self.supervisor.answers(), asked), PollFd::new(init, ended)]
     }
 
-    /// Listens to the keeper, which has said something or ended: true as long as it is there. The error is what it refused.
-    pub fn listen(&mut self) -> Result<bool, String> {
-        match channel::receive(self.keeper.channel.as_fd()) {
-            Ok((answer, _)) if answer.is_empty() => Ok(false),
-            Ok((answer, _)) => {
-                self.asked = false;
-                let handed_on = self.hand_on().is_ok();
-                if answer == channel::READY {
-                    Ok(handed_on)
-                } else {
-                    Err(String::from_utf8_lossy(&answer).into_owned())
-                }
+    /// Deals with what has rung of [`bells`](Self::bells).
+    pub fn hear(&mut self, rung: [bool; 3]) -> Heard {
+        let [speaks, answers, ended] = rung;
+        if answers && self.asked {
+            self.asked = false;
+            if let Err(failure) = self.supervisor.has_taken().and_then(|()| self.hand_on()) {
+                return Heard::Failed(failure.to_string());
             }
-            Err(Errno::EAGAIN | Errno::EINTR) => Ok(true),
-            Err(_) => Ok(false),
         }
+        if ended && self.init.take().is_some() {
+            self.supervisor.no_more();
+        }
+        if speaks {
+            let Some(message) = self.supervisor.message() else { return Heard::End };
+            if let Some(log) = &mut self.log {
+                log.note(&self.container, &message);
+            }
+        }
+        Heard::Nothing
     }
 }
 
 impl Drop for Charge {
-    /// The supervisor ends with the keeper, and calls that nobody answers any more fail.
+    /// Calls that nobody answers any more fail.
     fn drop(&mut self) {
-        let _ = kill(self.keeper.pid, Signal::SIGKILL);
-        let _ = waitpid(self.keeper.pid, Some(WaitPidFlag::empty()));
+        self.supervisor.end();
+        let _ = waitpid(self.supervisor.pid, None);
     }
 }
 

@@ -13,11 +13,11 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Deserialize;
-use shim::keeper::Place;
 use shim::sys;
 
 use crate::agent::Container;
 use crate::agent::protocol::State;
+use crate::agent::supervisor::Place;
 
 /// How far from the runtime its engine's monitor may be.
 const GENERATIONS: usize = 4;
@@ -28,15 +28,6 @@ pub struct Process {
     pid: i32,
     /// Pins the number.
     handle: OwnedFd,
-}
-
-/// Where a container lives.
-#[derive(Debug)]
-pub struct Home {
-    users: OwnedFd,
-    mounts: OwnedFd,
-    root: OwnedFd,
-    init: OwnedFd,
 }
 
 /// Which mount namespace it is.
@@ -65,36 +56,24 @@ impl Process {
     }
 
     /// Where it lives.
-    pub fn home(&self) -> Result<Home, Errno> {
+    pub fn place(&self) -> Result<Place, Errno> {
         let open = |name: &str, flags: i32| {
             let path = std::ffi::CString::new(self.file(name).into_os_string().into_encoded_bytes());
             sys::open_at(None, &path.map_err(|_| Errno::EINVAL)?, flags | libc::O_CLOEXEC, 0, 0)
         };
-        let home = Home {
+        let place = Place {
             users: open("ns/user", libc::O_RDONLY)?,
             mounts: open("ns/mnt", libc::O_RDONLY)?,
             root: open("root", libc::O_PATH | libc::O_DIRECTORY)?,
             init: self.handle.try_clone().map_err(|_| Errno::EMFILE)?,
         };
-        if self.lives() { Ok(home) } else { Err(Errno::ESRCH) }
+        if self.lives() { Ok(place) } else { Err(Errno::ESRCH) }
     }
 
     /// Whether it shares our pid namespace.
     fn shares_our_pids(&self) -> bool {
         let namespace = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
         namespace(&self.file("ns/pid")) == namespace(Path::new("/proc/self/ns/pid"))
-    }
-}
-
-impl Home {
-    /// The same, as the keeper is told it.
-    pub fn place(&self) -> Place<'_> {
-        Place {
-            users: self.users.as_fd(),
-            mounts: self.mounts.as_fd(),
-            root: self.root.as_fd(),
-            init: self.init.as_fd(),
-        }
     }
 }
 
@@ -119,6 +98,10 @@ pub fn container(state: &State, process: &Process, peer: i32) -> Container {
         shares_pids: process.shares_our_pids(),
         // Without a limit it is what the host has.
         memory: Some(config.memory().unwrap_or(u64::MAX)),
+        // The profile does not know, and leaves both to us.
+        own_name: false,
+        real_root: false,
+        made_elsewhere: true,
     }
 }
 
@@ -221,6 +204,6 @@ mod tests {
         let process = Process::find(i32::try_from(child.id()).unwrap()).unwrap();
         child.wait().unwrap();
         assert!(!process.lives());
-        assert!(process.home().is_err() && process.mounts().is_err());
+        assert!(process.place().is_err() && process.mounts().is_err());
     }
 }
