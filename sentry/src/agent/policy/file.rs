@@ -64,6 +64,25 @@ impl Owner {
         Ok(Self::default())
     }
 
+    /// Reads the file at `place`, which must be there.
+    pub fn read_at(place: &Path) -> Result<Self, Failure> {
+        match text(place)? {
+            Some(text) => Self::parse(&text, place),
+            None => Err(Failure::new(format!("read {}", place.display()), Errno::ENOENT)),
+        }
+    }
+
+    /// The names of all policies.
+    pub fn names(&self) -> Vec<&str> {
+        let own = self.policy.keys().map(String::as_str);
+        BUILT_IN.iter().map(|(name, _)| *name).chain(own).collect()
+    }
+
+    /// The policy called `name`, or that of containers which choose none, whoever may choose it.
+    pub fn any(&self, name: Option<&str>) -> Result<ContainerPolicy, Failure> {
+        self.find(name.or(self.default.as_deref()).unwrap_or("default"), 0)
+    }
+
     /// What a file with this text says.
     pub fn parse(text: &str, place: &Path) -> Result<Self, Failure> {
         let told = |reason: String| Failure::check_text(format!("{}: {reason}", place.display()));
@@ -97,7 +116,7 @@ impl Owner {
     }
 
     /// The policy called `wanted`, if containers may choose it, or the one of those that choose none.
-    pub(super) fn policy(&self, wanted: Option<&str>) -> Result<ContainerPolicy, Failure> {
+    pub fn policy(&self, wanted: Option<&str>) -> Result<ContainerPolicy, Failure> {
         let usual = self.default.as_deref().unwrap_or("default");
         let name = wanted.unwrap_or(usual);
         let policy = self.find(name, 0)?;
