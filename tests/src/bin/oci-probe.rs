@@ -108,9 +108,7 @@ fn hold_pids() {
 }
 
 fn environment() -> Vec<String> {
-    std::env::vars_os()
-        .map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy()))
-        .collect()
+    std::env::vars_os().map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy())).collect()
 }
 
 fn text(path: &str) -> String {

@@ -32,6 +32,14 @@ impl Stand {
         command
     }
 
+    /// The first line of what it says about its version.
+    pub fn version(&self) -> String {
+        let mut command = Command::new(&self.runtime[0]);
+        command.args(&self.runtime[1..]).arg("--version").stdin(Stdio::null()).stderr(Stdio::null());
+        let said = command.output().map(|output| output.stdout).unwrap_or_default();
+        String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned()
+    }
+
     /// Calls the runtime, and waits until the runtime itself has ended, whatever it leaves behind.
     pub fn call<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Called {
         let mut command = self.command();

@@ -54,7 +54,8 @@ fn line(text: &str) -> Option<Mount> {
 mod tests {
     #[test]
     fn the_last_mount_at_a_point_is_what_is_seen() {
-        let table = "1 0 0:1 / /x rw,nosuid shared:1 master:2 - tmpfs none rw,size=1k\n2 1 0:2 /a /x ro - ext4 /dev/vda rw\n";
+        let table =
+            "1 0 0:1 / /x rw,nosuid shared:1 master:2 - tmpfs none rw,size=1k\n2 1 0:2 /a /x ro - ext4 /dev/vda rw\n";
         let seen = super::mount_at(table, "/x").expect("a mount");
         assert_eq!((seen.kind.as_str(), seen.root.as_str(), seen.has("ro")), ("ext4", "/a", true));
         assert_eq!(super::mounts(table)[0].propagation, ["shared:1", "master:2"]);
