@@ -45,6 +45,8 @@ fn wait() -> i32 {
     unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&raw mut all);
+        // Blocked, it would be kept for us even where it is ignored, and the reader of what we say may be gone.
+        libc::sigdelset(&raw mut all, libc::SIGPIPE);
         libc::sigprocmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
         say("ready\n");
         let mut signal = 0;

@@ -17,6 +17,7 @@ macro_rules! default_device {
             place: DEFAULT,
             level: Level::Must,
             asks: concat!($path, " is supplied"),
+            since: "1.0",
             run: |stand| supplied(stand, $path, $major, $minor),
         }
     };

@@ -13,9 +13,10 @@ pub const TESTS: &[Test] = &[
         PLACE,
         "ociVersionMin and ociVersionMax are there, and configurations of both are accepted",
         versions,
-    ),
-    must("features_hooks", PLACE, "the kinds of hooks that are listed are known ones", hooks),
-    must("features_mount_options", PLACE, "the mount options that are listed are recognised", options),
+    )
+    .since("1.1"),
+    must("features_hooks", PLACE, "the kinds of hooks that are listed are known ones", hooks).since("1.1"),
+    must("features_mount_options", PLACE, "the mount options that are listed are recognised", options).since("1.1"),
 ];
 
 fn document(stand: &Stand) -> Result<Value, Unmet> {

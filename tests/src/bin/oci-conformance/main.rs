@@ -109,7 +109,7 @@ fn all() -> impl Iterator<Item = &'static Test> {
 
 fn list() -> Result<()> {
     for test in all() {
-        println!("{}\t{}\t{}\t{}", test.id, test.level.word(), test.place, test.asks);
+        println!("{}\t{}\t{}\t{}\t{}", test.id, test.level.word(), test.since, test.place, test.asks);
     }
     Ok(())
 }
@@ -156,7 +156,7 @@ fn conform(asked: &Asked) -> Result<()> {
         }
         let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         keep(
-            json!({ "record": "test", "id": test.id, "place": test.place, "level": test.level.word(), "asks": test.asks,
+            json!({ "record": "test", "id": test.id, "place": test.place, "level": test.level.word(), "asks": test.asks, "since": test.since,
                      "verdict": word, "why": why, "ms": milliseconds }),
         )?;
     }

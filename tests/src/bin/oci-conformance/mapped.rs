@@ -15,8 +15,8 @@ pub const TESTS: &[Test] = &[
     must("mapping_of_one_id", PLACE, "one id is mapped", one),
     must("mapping_of_ranges", PLACE, "ranges are mapped as they are listed", ranges),
     should("mapping_spares_owners", PLACE, "the runtime does not change who owns files", owners),
-    must("time_offset_monotonic", TIME, "timeOffsets of monotonic", |stand| offset(stand, "monotonic")),
-    must("time_offset_boottime", TIME, "timeOffsets of boottime", |stand| offset(stand, "boottime")),
+    must("time_offset_monotonic", TIME, "timeOffsets of monotonic", |stand| offset(stand, "monotonic")).since("1.1"),
+    must("time_offset_boottime", TIME, "timeOffsets of boottime", |stand| offset(stand, "boottime")).since("1.1"),
 ];
 
 fn rows(config: &Value) -> Vec<[u64; 3]> {

@@ -21,7 +21,7 @@ pub const TESTS: &[Test] = &[
     must("mount_rbind", PLACE, "rbind takes the mounts below along", |stand| below(stand, "rbind", true)),
     must("mount_bind_alone", PLACE, "bind leaves them out", |stand| below(stand, "bind", false)),
     must("mount_destination_is_made", PLACE, "a destination that does not exist is made", made),
-    must("mount_destination_relative", PLACE, "a relative destination is relative to /", relative),
+    must("mount_destination_relative", PLACE, "a relative destination is relative to /", relative).since("1.1"),
     must(
         "mount_destination_link_stays_inside",
         PLACE,

@@ -14,13 +14,14 @@ use crate::verdict::{Level, Test, Unmet, Verdict, must, not_applicable};
 const PLACE: &str = "config-linux.md, Namespaces";
 
 macro_rules! namespace {
-    ($new:literal $by_path:literal $inherited:literal $kind:literal) => {
+    ($new:literal $by_path:literal $inherited:literal $kind:literal $since:literal) => {
         [
             Test {
                 id: $new,
                 place: PLACE,
                 level: Level::Must,
                 asks: concat!("a new ", $kind, " namespace"),
+                since: $since,
                 run: |stand| new(stand, $kind),
             },
             Test {
@@ -28,6 +29,7 @@ macro_rules! namespace {
                 place: PLACE,
                 level: Level::Must,
                 asks: concat!("the ", $kind, " namespace of a path"),
+                since: $since,
                 run: |stand| by_path(stand, $kind),
             },
             Test {
@@ -35,6 +37,7 @@ macro_rules! namespace {
                 place: PLACE,
                 level: Level::Must,
                 asks: concat!("without an entry the runtime's ", $kind, " namespace"),
+                since: $since,
                 run: |stand| inherited(stand, $kind),
             },
         ]
@@ -42,14 +45,14 @@ macro_rules! namespace {
 }
 
 const KINDS: [[Test; 3]; 8] = [
-    namespace!("namespace_pid" "namespace_pid_by_path" "namespace_pid_inherited" "pid"),
-    namespace!("namespace_network" "namespace_network_by_path" "namespace_network_inherited" "network"),
-    namespace!("namespace_mount" "namespace_mount_by_path" "namespace_mount_inherited" "mount"),
-    namespace!("namespace_ipc" "namespace_ipc_by_path" "namespace_ipc_inherited" "ipc"),
-    namespace!("namespace_uts" "namespace_uts_by_path" "namespace_uts_inherited" "uts"),
-    namespace!("namespace_user" "namespace_user_by_path" "namespace_user_inherited" "user"),
-    namespace!("namespace_cgroup" "namespace_cgroup_by_path" "namespace_cgroup_inherited" "cgroup"),
-    namespace!("namespace_time" "namespace_time_by_path" "namespace_time_inherited" "time"),
+    namespace!("namespace_pid" "namespace_pid_by_path" "namespace_pid_inherited" "pid" "1.0"),
+    namespace!("namespace_network" "namespace_network_by_path" "namespace_network_inherited" "network" "1.0"),
+    namespace!("namespace_mount" "namespace_mount_by_path" "namespace_mount_inherited" "mount" "1.0"),
+    namespace!("namespace_ipc" "namespace_ipc_by_path" "namespace_ipc_inherited" "ipc" "1.0"),
+    namespace!("namespace_uts" "namespace_uts_by_path" "namespace_uts_inherited" "uts" "1.0"),
+    namespace!("namespace_user" "namespace_user_by_path" "namespace_user_inherited" "user" "1.0"),
+    namespace!("namespace_cgroup" "namespace_cgroup_by_path" "namespace_cgroup_inherited" "cgroup" "1.0"),
+    namespace!("namespace_time" "namespace_time_by_path" "namespace_time_inherited" "time" "1.1"),
 ];
 
 const RULES: [Test; 4] = [

@@ -9,7 +9,8 @@ use crate::verdict::{Level, Test, Unmet, Verdict, must, not_applicable, should};
 
 const PLACE: &str = "config.md, Linux mount options";
 
-/// An option of a tmpfs, what the table must show, and what it must not.
+/// An option of a tmpfs, what the table must show, and what it must not. That a later option overrules an earlier one is how
+/// mount(8) has it, to which the specification refers.
 macro_rules! option {
     ($level:ident $id:literal [$($given:literal),*] [$($shown:literal),*] [$($hidden:literal),*]) => {
         Test {
@@ -17,6 +18,7 @@ macro_rules! option {
             place: PLACE,
             level: Level::$level,
             asks: concat!("options", $(" ", $given),*),
+            since: "1.0",
             run: |stand| shows(stand, &[$($given),*], &[$($shown),*], &[$($hidden),*]),
         }
     };
@@ -24,29 +26,29 @@ macro_rules! option {
 
 pub const TESTS: &[Test] = &[
     option!(Must "option_ro" ["ro"] ["ro"] ["rw"]),
-    option!(Must "option_rw" ["ro", "rw"] ["rw"] ["ro"]),
+    option!(Should "option_rw" ["ro", "rw"] ["rw"] ["ro"]),
     option!(Must "option_nosuid" ["nosuid"] ["nosuid"] []),
-    option!(Must "option_suid" ["nosuid", "suid"] [] ["nosuid"]),
+    option!(Should "option_suid" ["nosuid", "suid"] [] ["nosuid"]),
     option!(Must "option_nodev" ["nodev"] ["nodev"] []),
     option!(Must "option_noexec" ["noexec"] ["noexec"] []),
-    option!(Must "option_exec" ["noexec", "exec"] [] ["noexec"]),
+    option!(Should "option_exec" ["noexec", "exec"] [] ["noexec"]),
     option!(Must "option_noatime" ["noatime"] ["noatime"] ["relatime"]),
-    option!(Must "option_atime" ["noatime", "atime"] [] ["noatime"]),
+    option!(Should "option_atime" ["noatime", "atime"] [] ["noatime"]),
     option!(Must "option_relatime" ["relatime"] ["relatime"] []),
     option!(Must "option_strictatime" ["strictatime"] [] ["relatime", "noatime"]),
     option!(Must "option_nodiratime" ["nodiratime"] ["nodiratime"] []),
-    option!(Must "option_diratime" ["nodiratime", "diratime"] [] ["nodiratime"]),
+    option!(Should "option_diratime" ["nodiratime", "diratime"] [] ["nodiratime"]),
     option!(Must "option_sync" ["sync"] ["sync"] []),
-    option!(Must "option_async" ["sync", "async"] [] ["sync"]),
+    option!(Should "option_async" ["sync", "async"] [] ["sync"]),
     option!(Must "option_dirsync" ["dirsync"] ["dirsync"] []),
     option!(Must "option_lazytime" ["lazytime"] ["lazytime"] []),
-    option!(Must "option_nolazytime" ["lazytime", "nolazytime"] [] ["lazytime"]),
+    option!(Should "option_nolazytime" ["lazytime", "nolazytime"] [] ["lazytime"]),
     option!(Must "option_defaults" ["defaults"] ["rw"] ["ro"]),
     option!(Must "option_silent_and_loud" ["silent", "loud"] ["rw"] []),
     option!(Must "option_iversion" ["iversion", "noiversion"] ["rw"] []),
     option!(Must "option_norelatime" ["norelatime"] ["rw"] []),
     option!(Must "option_nostrictatime" ["nostrictatime"] ["rw"] []),
-    option!(Must "option_dev" ["nodev", "dev"] [] []),
+    option!(Should "option_dev" ["nodev", "dev"] [] []),
     option!(Should "option_nosymfollow" ["nosymfollow"] ["nosymfollow"] []),
     option!(Should "option_symfollow" ["nosymfollow", "symfollow"] [] ["nosymfollow"]),
     must("option_private", PLACE, "options private", |stand| propagates(stand, "private", &[])),
@@ -66,10 +68,11 @@ pub const TESTS: &[Test] = &[
         "what is no option of mount(2) goes to the file system, which refuses it",
         unknown,
     ),
-    should("option_rro", PLACE, "options rbind rro: read-only with all below", rro),
-    should("option_recursive_flags", PLACE, "options rbind rnosuid rnodev rnoexec: with all below", recursive),
-    should("option_tmpcopyup", PLACE, "options tmpcopyup: the tmpfs holds what it covers", tmpcopyup),
-    should("option_idmap", "config.md, Mounts", "uidMappings and gidMappings of a mount", idmap),
+    should("option_rro", PLACE, "options rbind rro: read-only with all below", rro).since("1.1"),
+    should("option_recursive_flags", PLACE, "options rbind rnosuid rnodev rnoexec: with all below", recursive)
+        .since("1.1"),
+    should("option_tmpcopyup", PLACE, "options tmpcopyup: the tmpfs holds what it covers", tmpcopyup).since("1.1"),
+    should("option_idmap", "config.md, Mounts", "uidMappings and gidMappings of a mount", idmap).since("1.2"),
 ];
 
 fn seen(report: &serde_json::Value, point: &str) -> Result<Mount, Unmet> {

@@ -24,11 +24,11 @@ pub const TESTS: &[Test] = &[
     }),
     must("process_oom_score", LINUX, "oomScoreAdj is set", oom_score),
     must("process_oom_score_unchanged", LINUX, "without oomScoreAdj it is not changed", oom_unchanged),
-    must("process_scheduler_batch", LINUX, "scheduler: policy and nice value", batch),
-    must("process_scheduler_fifo", LINUX, "scheduler: a real-time policy and its priority", fifo),
-    must("process_scheduler_invalid", LINUX, "scheduler: an unknown policy is refused", bad_scheduler),
-    must("process_io_priority", LINUX, "ioPriority: class and priority", io_priority),
-    must("process_io_priority_invalid", LINUX, "ioPriority: an unknown class is refused", bad_io_priority),
+    must("process_scheduler_batch", LINUX, "scheduler: policy and nice value", batch).since("1.1"),
+    must("process_scheduler_fifo", LINUX, "scheduler: a real-time policy and its priority", fifo).since("1.1"),
+    must("process_scheduler_invalid", LINUX, "scheduler: an unknown policy is refused", bad_scheduler).since("1.1"),
+    must("process_io_priority", LINUX, "ioPriority: class and priority", io_priority).since("1.1"),
+    must("process_io_priority_invalid", LINUX, "ioPriority: an unknown class is refused", bad_io_priority).since("1.1"),
 ];
 
 fn cwd(stand: &Stand) -> Verdict {

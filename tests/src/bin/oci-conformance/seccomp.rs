@@ -23,7 +23,7 @@ pub const TESTS: &[Test] = &[
     must("seccomp_errno_value", PLACE, "errnoRet is what the call returns", |stand| {
         acts(stand, "SCMP_ACT_ERRNO", Some(99), 99)
     }),
-    must("seccomp_default_errno", PLACE, "defaultErrnoRet is what other calls return", default_errno),
+    must("seccomp_default_errno", PLACE, "defaultErrnoRet is what other calls return", default_errno).since("1.1"),
     must("seccomp_several_names", PLACE, "all of names are meant", names),
     must("seccomp_kill", PLACE, "SCMP_ACT_KILL_PROCESS ends the program", |stand| ends(stand, "SCMP_ACT_KILL_PROCESS")),
     must("seccomp_kill_thread", PLACE, "SCMP_ACT_KILL ends the thread", |stand| ends(stand, "SCMP_ACT_KILL")),
@@ -53,12 +53,15 @@ pub const TESTS: &[Test] = &[
             json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{ "names": [], "action": "SCMP_ACT_ERRNO" }] }),
         )
     }),
-    must("seccomp_errno_where_there_is_none", PLACE, "errnoRet of an action that takes none is an error", misplaced),
-    must("seccomp_listener", PLACE, "SCMP_ACT_NOTIFY: the descriptor and the state go to listenerPath", listener),
-    must("seccomp_listener_nobody_there", PLACE, "if nobody listens the runtime fails", nobody),
+    must("seccomp_errno_where_there_is_none", PLACE, "errnoRet of an action that takes none is an error", misplaced)
+        .since("1.1"),
+    must("seccomp_listener", PLACE, "SCMP_ACT_NOTIFY: the descriptor and the state go to listenerPath", listener)
+        .since("1.1"),
+    must("seccomp_listener_nobody_there", PLACE, "if nobody listens the runtime fails", nobody).since("1.1"),
     must("seccomp_metadata_without_a_listener", PLACE, "listenerMetadata without listenerPath is refused", |stand| {
         refused(stand, json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x" }))
-    }),
+    })
+    .since("1.1"),
 ];
 
 fn profile(bundle: &mut Bundle, rule: Value) {

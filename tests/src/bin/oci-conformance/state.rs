@@ -56,7 +56,14 @@ fn bundle(stand: &Stand) -> Verdict {
     let bundle = stand.bundle();
     bundle.write();
     // The runtime is called in the directory above.
-    let made = stand.call(["create", "--bundle", &bundle.id, "--pid-file", &format!("{}/pid", bundle.id), &bundle.id]);
+    let made = stand.call([
+        "create",
+        "--bundle",
+        &bundle.id,
+        "--pid-file",
+        &format!("{}/pid", bundle.path.display()),
+        &bundle.id,
+    ]);
     ensure!(made.ok, "create with a relative bundle failed: {}", made.err);
     let state = stand.call(["state", &bundle.id]);
     let said: serde_json::Value = serde_json::from_str(&state.out).unwrap_or_default();

@@ -40,23 +40,26 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 
 fn drawn(runs: &[Run]) -> String {
     let mut page = String::from(
-        "| runtime | version | as | passed | failed | not applicable | MUST passed |\n|---|---|---|---:|---:|---:|---:|\n",
+        "| runtime | version | as | passed | failed | not applicable | MUST of 1.0 passed | MUST of 1.1 and 1.2 passed |\n|---|---|---|---:|---:|---:|---:|---:|\n",
     );
     for run in runs {
         let count = |word: &str| run.verdicts.values().filter(|test| text(test, "verdict") == word).count();
-        let must = |word: &str| {
-            run.verdicts.values().filter(|test| text(test, "level") == "MUST" && text(test, "verdict") == word).count()
+        let must = |old: bool| {
+            let asked = |test: &&Value| text(test, "level") == "MUST" && (text(test, "since") == "1.0") == old;
+            let with =
+                |word: &str| run.verdicts.values().filter(asked).filter(|test| text(test, "verdict") == word).count();
+            format!("{} of {}", with("pass"), with("pass") + with("fail"))
         };
-        let (passed, failed) = (must("pass"), must("fail"));
         page += &format!(
-            "| {} | {} | {} | {} | {} | {} | {passed} of {} |\n",
+            "| {} | {} | {} | {} | {} | {} | {} | {} |\n",
             text(&run.header, "runtime"),
             text(&run.header, "version"),
             text(&run.header, "user"),
             count("pass"),
             count("fail"),
             count("n/a"),
-            passed + failed
+            must(true),
+            must(false)
         );
     }
     page += "\nWhere they differ, or somebody fails:\n\n| test | asked by | what is asked |";
@@ -76,7 +79,13 @@ fn drawn(runs: &[Run]) -> String {
             continue;
         }
         let Some(test) = runs[0].verdicts.get(id) else { continue };
-        page += &format!("| `{id}` | {}, {} | {} |", text(test, "level"), text(test, "place"), text(test, "asks"));
+        page += &format!(
+            "| `{id}` | {} ({}), {} | {} |",
+            text(test, "level"),
+            text(test, "since"),
+            text(test, "place"),
+            text(test, "asks")
+        );
         for (verdict, run) in verdicts.iter().zip(runs) {
             let why = run.verdicts.get(id).map_or("", |test| text(test, "why"));
             page += &if *verdict == "fail" {

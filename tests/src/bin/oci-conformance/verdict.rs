@@ -43,17 +43,26 @@ pub struct Test {
     pub level: Level,
     /// What is asked, in short.
     pub asks: &'static str,
+    /// The first release of the specification that has it.
+    pub since: &'static str,
     pub run: fn(&Stand) -> Verdict,
+}
+
+impl Test {
+    /// The same, for a sentence that is newer than the first releases.
+    pub const fn since(self, release: &'static str) -> Self {
+        Self { since: release, ..self }
+    }
 }
 
 /// A sentence with MUST, REQUIRED or a definition that all depend on.
 pub const fn must(id: &'static str, place: &'static str, asks: &'static str, run: fn(&Stand) -> Verdict) -> Test {
-    Test { id, place, level: Level::Must, asks, run }
+    Test { id, place, level: Level::Must, asks, since: "1.0", run }
 }
 
 /// A sentence with SHOULD.
 pub const fn should(id: &'static str, place: &'static str, asks: &'static str, run: fn(&Stand) -> Verdict) -> Test {
-    Test { id, place, level: Level::Should, asks, run }
+    Test { id, place, level: Level::Should, asks, since: "1.0", run }
 }
 
 /// Fails the test unless a condition holds.
