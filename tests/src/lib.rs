@@ -5,6 +5,7 @@
 //! that needs what the host lacks is skipped aloud: `SKIPPED: name: reason`.
 
 pub mod listener;
+pub mod oci;
 pub mod platform;
 pub mod script;
 
