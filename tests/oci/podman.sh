@@ -579,7 +579,7 @@ EOF
 }
 check_no_runtime_dir() {
     [ "$as_root" = no ] || skip 'about ordinary users'
-    is ok "$(as_subject CONTAINERS_CONF="$work/containers.conf" TMPDIR="$home" timeout 60 podman --root "$home/storage2" --runtime "$runtime" run --rm --rootfs "$work/busybox" echo ok 2>"$work/out")" || { cat "$work/out"; return 1; }
+    is ok "$(as_subject CONTAINERS_CONF="$work/containers.conf" timeout 60 podman --root "$home/storage2" --runroot "$work/run2" --tmpdir "$home/run3" --runtime "$runtime" run --rm --rootfs "$work/busybox" echo ok 2>"$work/out")" || { cat "$work/out"; return 1; }
 }
 check_generate_kube() {
     p create --name gen box sleep 1
