@@ -100,9 +100,7 @@ check_volume() {
     [ -e "$work/pod/volume-scratch/made" ]
 }
 check_pod_ends() {
-    exec 8>&-
-    read -r answer <&9 || { tail -n 3 "$work/pod.err"; return 1; }
-    is gone "$answer"
+    ask end && is gone "$answer"
     is '' "$(c tasks ls -q)"
 }
 

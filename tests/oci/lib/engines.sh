@@ -25,6 +25,27 @@ own_namespace() {
     fi
 }
 
+# The ordinary user as root of a user namespace with all its ids: the script starts itself again in one.
+own_user_namespace() {
+    [ -z "${SENTRY_OWN_USER:-}" ] || return 0
+    if [ "$(id -u)" = 0 ]; then
+        # The script and the runtime may lie in private directories.
+        copy=$(mktemp -d)
+        cp -r "$(dirname "$(realpath "$0")")" "$copy/trials"
+        install -m 755 "$(readlink -f "$1")" "$copy/$(basename "$1")"
+        chmod -R a+rX "$copy"
+        program=$copy/trials/$(basename "$0")
+        runtime=$copy/$(basename "$1")
+        shift
+        code=0
+        SENTRY_OWN_USER=yes setpriv --reuid=$user --regid=$user --clear-groups -- \
+            unshare --user --map-root-user --map-auto --mount -- "$program" "$runtime" "$@" || code=$?
+        rm -rf "$copy"
+        exit $code
+    fi
+    SENTRY_OWN_USER=yes exec unshare --user --map-root-user --map-auto --mount -- "$0" "$@"
+}
+
 # In it, this host is what an ordinary distribution is: /dev/net/tun open to everybody, mounts shared. `cgroups` says which
 # hierarchy programs see: the host's, or v2 for crun, which refuses a hybrid one.
 ordinary_host() {

@@ -3,7 +3,7 @@
 Usage: pod.py SOCKET MANIFEST DIRECTORY. The manifest holds a RuntimeClass and a pod of it. Of the pod, as much is understood
 as the trial needs: command, capabilities, allowPrivilegeEscalation, annotations, empty directories. Then reads lines from
 standard input: `exec CONTAINER WORD...` prints what the program said and its exit code, `state CONTAINER` prints its state,
-`log CONTAINER` its log, and the end of input ends the pod.
+`log CONTAINER` its log, and `end` or the end of input ends the pod.
 
 Messages are encoded by hand: a field is (number, value), as the published api.proto numbers them.
 """
@@ -130,9 +130,11 @@ def main():
         kubelet.ask("StartContainer", (1, containers[container["name"]]))
     print("ready", flush=True)
     for line in sys.stdin:
-        verb, name, *rest = line.split()
+        verb, name, *rest = line.split() + [""]
+        if verb == "end":
+            break
         if verb == "exec":
-            answer = kubelet.ask("ExecSync", (1, containers[name]), (2, rest), (3, 20))
+            answer = kubelet.ask("ExecSync", (1, containers[name]), (2, rest[:-1]), (3, 20))
             said = " ".join((answer.get(1, b"") + answer.get(2, b"")).decode().split())
             print(said, answer.get(3, 0), sep="|", flush=True)
         elif verb == "log":
