@@ -44,7 +44,12 @@ $([ $cgroups = host ] || [ $as_root = no ] || echo 'cgroups = "disabled"')
 EOF
 podman_env="CONTAINERS_CONF=$work/containers.conf XDG_RUNTIME_DIR=$runtime_dir TMPDIR=$home"
 places="--root $home/storage --runroot $runtime_dir/containers --tmpdir $runtime_dir/libpod"
-p() { as_subject $podman_env timeout -k 5 60 podman $places --runtime "$runtime" "$@"; }
+patience=60
+long() {
+    patience=900
+    "$@"
+}
+p() { as_subject $podman_env timeout -k 5 $patience podman $places --runtime "$runtime" "$@"; }
 # The same words for a terminal's command line.
 words="env $podman_env podman $places --runtime $runtime"
 
@@ -586,7 +591,7 @@ check_generate_kube() {
     like '*kind: Pod*' "$(p generate kube gen)"
     p rm gen
 }
-check_events_and_left_overs() {
+check_left_overs() {
     p run -d --name last box sleep 100
     pid=$(p inspect -f '{{.State.Pid}}' last)
     p rm -ft0 last
@@ -601,6 +606,43 @@ check_nested() {
     cp "$(readlink -f "$runtime")" "$home/inner/rootfs/bin/inner-runtime"
     ldd "$(readlink -f "$runtime")" >/dev/null 2>&1 && skip "$kind is not a static program"
     is nested "$(p run --rm --privileged --rootfs "$home/inner/rootfs" sh -c 'cd /root && mkdir -p b/rootfs/bin && cp /bin/busybox b/rootfs/bin/sh && cd b && inner-runtime spec && sed -i "s/\"terminal\": true/\"terminal\": false/; s/\"sh\"/\"sh\",\"-c\",\"echo nested\"/" config.json && inner-runtime --root /tmp/r run inner' 2>"$work/out")" || { cat "$work/out"; return 1; }
+}
+
+# --- A whole system, with --long: what apt, python and gcc ask of a kernel.
+check_debian() {
+    [ $long = yes ] || skip 'only with --long'
+    command -v debootstrap >/dev/null && [ "$(id -u)" = 0 ] || skip 'debootstrap takes root'
+    debootstrap --variant=minbase --include=python3-minimal,gcc,libc6-dev bookworm "$work/debian" >"$work/out" 2>&1 || skip "debootstrap: $(tail -n 1 "$work/out")"
+    tar -C "$work/debian" --exclude=./dev -cf "$work/debian.tar" .
+    rm -rf "$work/debian"
+    chmod a+r "$work/debian.tar"
+    long p import "$work/debian.tar" debian >/dev/null
+    rm "$work/debian.tar"
+}
+debian() { p image exists debian || skip 'no debian'; }
+check_debian_python() {
+    debian
+    is '45 [1, 4, 9] ok' "$(p run --rm debian python3 -c '
+import subprocess, threading, tempfile, os
+total = []
+threads = [threading.Thread(target=total.append, args=(n,)) for n in range(10)]
+[t.start() for t in threads]; [t.join() for t in threads]
+with tempfile.TemporaryDirectory() as d:
+    os.mkfifo(d + "/f"); os.symlink("f", d + "/l"); os.chmod(d, 0o700)
+print(sum(total), [n * n for n in (1, 2, 3)], subprocess.run(["echo", "ok"], capture_output=True, text=True).stdout.strip())')"
+}
+check_debian_gcc() {
+    debian
+    is 'compiled' "$(p run --rm debian sh -c 'printf "#include <stdio.h>\nint main(void){puts(\"compiled\");}" >/tmp/a.c && gcc -O2 -o /tmp/a /tmp/a.c && /tmp/a')"
+}
+check_debian_apt() {
+    debian
+    as_subject test -w /dev/net/tun || skip '/dev/net/tun is not open to this user'
+    like '*Hello, world!*' "$(long p run --rm --network slirp4netns debian sh -c 'apt-get -q update && apt-get -qy install hello && hello' 2>"$work/out")" || { tail -n 5 "$work/out"; return 1; }
+}
+check_debian_users() {
+    debian
+    is 'fred fred:mail 2750' "$(p run --rm debian sh -c 'useradd -m fred && install -o fred -g mail -m 2750 -d /srv/fred && su fred -c "id -un" && stat -c "%U:%G %a" /srv/fred' | tr '\n' ' ' | sed 's/ $//')"
 }
 
 for each in $(sed -n 's/^check_\([a-z0-9_]*\)() .*/\1/p' "$0"); do
