@@ -191,6 +191,8 @@ pub fn feature(feature: Feature) -> &'static str {
         Feature::NoPidNamespace => "`--nested`",
         Feature::Mounts => "mounts",
         Feature::VirtualClock => "`--clock`",
+        Feature::Container => "a container",
+        Feature::OwnDevices => "a container that may make devices",
     }
 }
 

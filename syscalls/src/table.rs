@@ -93,11 +93,15 @@ pub enum Feature {
     VirtualClock,
     /// `--platform ptrace`: the sentry traces every process, so nobody else can, and nobody else listens.
     Traced,
+    /// The guest is a container that an engine made: its ids, capabilities, network and files are the kernel's to judge.
+    Container,
+    /// Harmless devices are made for a container that has a user namespace of its own.
+    OwnDevices,
 }
 
 impl Feature {
     /// Every feature, in the order in which rows are asked.
-    pub const ALL: [Feature; 21] = [
+    pub const ALL: [Feature; 23] = [
         Self::FakeRoot,
         Self::PretendedIds,
         Self::RealIds,
@@ -119,6 +123,8 @@ impl Feature {
         Self::Mounts,
         Self::VirtualClock,
         Self::Traced,
+        Self::Container,
+        Self::OwnDevices,
     ];
 }
 

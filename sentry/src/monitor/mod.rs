@@ -14,13 +14,13 @@ mod mounts;
 pub mod nested;
 pub mod numbers;
 pub mod placed;
-mod profile;
+pub mod profile;
 pub mod root;
 mod rules;
 mod standard;
 pub mod store;
 mod system;
-mod terminal;
+pub mod terminal;
 pub mod view;
 mod wait;
 
