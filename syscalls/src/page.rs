@@ -192,7 +192,8 @@ pub fn feature(feature: Feature) -> &'static str {
         Feature::Mounts => "mounts",
         Feature::VirtualClock => "`--clock`",
         Feature::Container => "a container",
-        Feature::OwnDevices => "a container that may make devices",
+        Feature::RealDevices => "a container whose root is the host's",
+        Feature::OwnName => "a container with a name of its own",
     }
 }
 

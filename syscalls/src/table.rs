@@ -95,13 +95,15 @@ pub enum Feature {
     Traced,
     /// The guest is a container that an engine made: its ids, capabilities, network and files are the kernel's to judge.
     Container,
-    /// Harmless devices are made for a container that has a user namespace of its own.
-    OwnDevices,
+    /// The root of a container is the host's: the kernel makes harmless devices for it.
+    RealDevices,
+    /// The names of host and domain are the container's own.
+    OwnName,
 }
 
 impl Feature {
     /// Every feature, in the order in which rows are asked.
-    pub const ALL: [Feature; 23] = [
+    pub const ALL: [Feature; 24] = [
         Self::FakeRoot,
         Self::PretendedIds,
         Self::RealIds,
@@ -124,7 +126,8 @@ impl Feature {
         Self::VirtualClock,
         Self::Traced,
         Self::Container,
-        Self::OwnDevices,
+        Self::RealDevices,
+        Self::OwnName,
     ];
 }
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use shim::failure::Failure;
 use syscalls::abi::Arch;
 use syscalls::filter::{Instruction, compile};
+use syscalls::rules::{Contained, Rules};
 use syscalls::table::{Feature, Routes, Surface};
 
 use super::Container;
@@ -51,6 +52,20 @@ impl MountKind {
     /// All of them.
     pub const ALL: [Self; 8] =
         [Self::Tmpfs, Self::Bind, Self::Proc, Self::Sysfs, Self::Devpts, Self::Mqueue, Self::Overlay, Self::Remount];
+
+    /// As policies and the log have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tmpfs => "tmpfs",
+            Self::Bind => "bind",
+            Self::Proc => "proc",
+            Self::Sysfs => "sysfs",
+            Self::Devpts => "devpts",
+            Self::Mqueue => "mqueue",
+            Self::Overlay => "overlay",
+            Self::Remount => "remount",
+        }
+    }
 }
 
 /// Which calls go to the audit log.
@@ -174,7 +189,8 @@ impl ContainerPolicy {
             }
         };
         add(!self.mount.is_empty(), Feature::Mounts);
-        add(self.mknod, Feature::OwnDevices);
+        add(self.mknod && container.real_root, Feature::RealDevices);
+        add(container.own_name, Feature::OwnName);
         // How much is free is told by the container's own processes.
         add(self.sysinfo && container.memory.is_some() && !container.shares_pids, Feature::MemoryLimit);
         add(self.clock != Clock::Hosts, Feature::VirtualClock);
@@ -184,6 +200,18 @@ impl ContainerPolicy {
     /// The routes of its calls.
     pub fn routes(&self, container: &Container) -> Routes {
         Routes::new(Arch::native(), self.surface, &self.features(container))
+    }
+
+    /// What handlers may ask.
+    pub fn rules(&self, container: &Container) -> Rules {
+        let mounts = self.mount.iter().map(|kind| kind.name()).collect();
+        let has_limit = self.features(container).contains(&Feature::MemoryLimit);
+        Rules {
+            real_ids: true,
+            memory: container.memory.filter(|_| has_limit),
+            container: Some(Contained { mounts, devices: self.mknod }),
+            ..Rules::default()
+        }
     }
 
     /// The filter that a container's first process loads, with a listener; and each that enters it later.
