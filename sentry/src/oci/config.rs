@@ -121,8 +121,7 @@ pub fn check_process(process: &Process) -> Result<(), Failure> {
     if process.selinux_label().as_deref().is_some_and(|label| !label.is_empty()) && !has_selinux() {
         return Err(wrong("process.selinuxLabel is set, but SELinux is not enabled on this host"));
     }
-    let mut kinds: Vec<String> =
-        process.rlimits().iter().flatten().map(|limit| format!("{:?}", limit.typ())).collect();
+    let mut kinds: Vec<String> = process.rlimits().iter().flatten().map(|limit| format!("{:?}", limit.typ())).collect();
     kinds.sort();
     if let Some(pair) = kinds.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(wrong(format!("process.rlimits has {} twice", pair[0])));
@@ -189,13 +188,16 @@ fn check_linux(spec: &Spec, linux: &Linux) -> Result<(), Failure> {
         })
     };
     if !is_new(LinuxNamespaceType::Mount) {
-        return Err(wrong("linux.namespaces must have a mount namespace without a path: nothing else keeps the root apart"));
+        return Err(wrong(
+            "linux.namespaces must have a mount namespace without a path: nothing else keeps the root apart",
+        ));
     }
     let named = |name: &Option<String>| name.as_deref().is_some_and(|name| !name.is_empty());
     if (named(spec.hostname()) || named(spec.domainname())) && !has(LinuxNamespaceType::Uts) {
         return Err(wrong("hostname and domainname need a uts namespace in linux.namespaces"));
     }
-    let maps = [linux.uid_mappings(), linux.gid_mappings()].map(|maps| maps.as_ref().is_some_and(|maps| !maps.is_empty()));
+    let maps =
+        [linux.uid_mappings(), linux.gid_mappings()].map(|maps| maps.as_ref().is_some_and(|maps| !maps.is_empty()));
     if is_new(LinuxNamespaceType::User) && maps.contains(&false) {
         return Err(wrong("a new user namespace needs linux.uidMappings and linux.gidMappings"));
     }

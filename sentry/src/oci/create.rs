@@ -252,11 +252,11 @@ impl Attempt {
 /// The container as its keeper knows it.
 pub fn container(record: &Record, spec: &Spec) -> Container {
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
-    let own_pids = namespaces
-        .iter()
-        .any(|namespace| namespace.typ() == LinuxNamespaceType::Pid && path_of(namespace).is_none());
+    let own_pids =
+        namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::Pid && path_of(namespace).is_none());
     let memory = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()?.memory().as_ref()?.limit());
-    let names = ["io.kubernetes.cri.container-name", "io.kubernetes.container.name", "io.kubernetes.cri-o.ContainerName"];
+    let names =
+        ["io.kubernetes.cri.container-name", "io.kubernetes.container.name", "io.kubernetes.cri-o.ContainerName"];
     Container {
         id: record.id.clone(),
         name: names.iter().find_map(|name| record.annotations.get(*name)).cloned(),
@@ -265,6 +265,9 @@ pub fn container(record: &Record, spec: &Spec) -> Container {
         rootfs: record.rootfs.clone(),
         shares_pids: !own_pids,
         memory: memory.and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0),
+        own_name: shim::container::has_namespace(spec, LinuxNamespaceType::Uts),
+        real_root: !shim::container::has_namespace(spec, LinuxNamespaceType::User)
+            && crate::agent::is_in_initial_namespace(),
     }
 }
 
@@ -307,7 +310,11 @@ fn namespaces(spec: &Spec) -> Result<Namespaces, Failure> {
         let kind = kind(namespace.typ());
         match path_of(namespace) {
             None => wanted.new |= kind,
-            Some(path) => wanted.joined.push(Joined { kind, namespace: open_namespace(path, kind)?, name: path.display().to_string() }),
+            Some(path) => wanted.joined.push(Joined {
+                kind,
+                namespace: open_namespace(path, kind)?,
+                name: path.display().to_string(),
+            }),
         }
     }
     let offsets = linux.and_then(|linux| linux.time_offsets().as_ref()).filter(|offsets| !offsets.is_empty());
@@ -325,12 +332,13 @@ fn namespaces(spec: &Spec) -> Result<Namespaces, Failure> {
 /// Opens a namespace by its path, and sees that it is one of the kind that was asked for.
 fn open_namespace(path: &Path, kind: i32) -> Result<OwnedFd, Failure> {
     let step = || format!("open the namespace {}", path.display());
-    let file = File::open(path)
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
-        .step(step)?;
+    let file =
+        File::open(path).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))).step(step)?;
     match sys::namespace_kind(file.as_fd()) {
         Ok(found) if found == kind => Ok(file.into()),
-        Ok(_) => Err(Failure::check_text(format!("{} is a namespace of another kind than config.json says", path.display()))),
+        Ok(_) => {
+            Err(Failure::check_text(format!("{} is a namespace of another kind than config.json says", path.display())))
+        }
         Err(_) => Err(Failure::check_text(format!("{} is not a namespace", path.display()))),
     }
 }

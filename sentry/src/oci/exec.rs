@@ -13,9 +13,9 @@ use nix::libc;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process, User};
+use shim::container::Proc;
 use shim::container::exec::Exec as Newcomer;
 use shim::container::launch::{self, Joined, Namespaces, ToContainer, ToRuntime};
-use shim::container::Proc;
 use shim::container::process::{self, Entry as Seat};
 use shim::failure::{Failure, Step};
 use shim::message::{receive, send};
@@ -41,7 +41,11 @@ pub fn exec(store: &Store, exec: &Exec, log: &Log) -> Result<u8, Failure> {
         }
         status => {
             let remedy = if status == Status::Created { "; start it first" } else { "" };
-            return Err(Failure::check_text(format!("container not running: {:?} is {}{remedy}", exec.id, status.name())));
+            return Err(Failure::check_text(format!(
+                "container not running: {:?} is {}{remedy}",
+                exec.id,
+                status.name()
+            )));
         }
     }
     let config = super::start::saved(&entry)?;
@@ -202,7 +206,9 @@ impl Home {
 
 fn is_own(namespace: &File, name: &str) -> bool {
     let own = std::fs::metadata(Path::new("/proc/self/ns").join(name));
-    own.ok().zip(namespace.metadata().ok()).is_some_and(|(own, other)| (own.dev(), own.ino()) == (other.dev(), other.ino()))
+    own.ok()
+        .zip(namespace.metadata().ok())
+        .is_some_and(|(own, other)| (own.dev(), own.ino()) == (other.dev(), other.ino()))
 }
 
 /// The process that the command line asks for: of a file, or the container's own with changes.

@@ -55,7 +55,8 @@ pub fn members(record: &Record) -> Vec<i32> {
     if record.process().is_none() {
         return Vec::new();
     }
-    let namespace = |pid: &str| std::fs::metadata(format!("/proc/{pid}/ns/pid")).ok().map(|stat| (stat.dev(), stat.ino()));
+    let namespace =
+        |pid: &str| std::fs::metadata(format!("/proc/{pid}/ns/pid")).ok().map(|stat| (stat.dev(), stat.ino()));
     let Some(theirs) = namespace(&record.pid.to_string()).filter(|theirs| Some(*theirs) != namespace("self")) else {
         return vec![record.pid];
     };

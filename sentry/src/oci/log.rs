@@ -66,6 +66,9 @@ mod tests {
     fn a_line_is_what_engines_read() {
         let global = Global { log_format: "json".to_owned(), ..Global::default() };
         let line = Log::new(&global).format("error", "a \"b\"\n", SystemTime::UNIX_EPOCH);
-        assert_eq!(line, "{\"level\":\"error\",\"msg\":\"a \\\"b\\\"\\n\",\"time\":\"1970-01-01T00:00:00.000000000Z\"}\n");
+        assert_eq!(
+            line,
+            "{\"level\":\"error\",\"msg\":\"a \\\"b\\\"\\n\",\"time\":\"1970-01-01T00:00:00.000000000Z\"}\n"
+        );
     }
 }

@@ -52,8 +52,8 @@ impl Maps<'_> {
 
     fn by(&self, program: &str, pid: Pid, maps: &[LinuxIdMapping]) -> Result<(), Failure> {
         let step = || format!("map the container's ids by {program}");
-        let path = find(program)
-            .ok_or_else(|| Failure::check(step()).remedy("install uidmap (newuidmap and newgidmap)"))?;
+        let path =
+            find(program).ok_or_else(|| Failure::check(step()).remedy("install uidmap (newuidmap and newgidmap)"))?;
         let mut command = Command::new(path);
         command.arg(pid.to_string());
         for map in maps {

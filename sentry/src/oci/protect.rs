@@ -50,7 +50,8 @@ fn is_out_of_reach(owner: u32, mode: u32, users: Option<&[LinuxIdMapping]>) -> b
 
 fn is_unmapped(owner: u32) -> bool {
     let maps = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok().and_then(|text| text.trim().parse().ok());
+    let overflow =
+        std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok().and_then(|text| text.trim().parse().ok());
     !super::place::is_initial(&maps) && overflow == Some(owner)
 }
 
@@ -60,7 +61,8 @@ fn is_protected(program: &File) -> Result<bool, Failure> {
         return Ok(false);
     }
     let flags = nix::sys::statvfs::fstatvfs(program).step(|| "look at our own program")?.flags();
-    let sealed = nix::fcntl::fcntl(program, nix::fcntl::FcntlArg::F_GET_SEALS).is_ok_and(|seals| seals & libc::F_SEAL_WRITE != 0);
+    let sealed = nix::fcntl::fcntl(program, nix::fcntl::FcntlArg::F_GET_SEALS)
+        .is_ok_and(|seals| seals & libc::F_SEAL_WRITE != 0);
     Ok(sealed || flags.contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
 }
 
@@ -95,7 +97,8 @@ fn read_only(program: &File) -> Result<OwnedFd, Errno> {
 
 fn sealed(program: &File) -> Result<OwnedFd, Failure> {
     let step = || "copy our own program into memory";
-    let content = std::fs::read(format!("/proc/self/fd/{}", program.as_raw_fd())).map_err(|error| raw(&error)).step(step)?;
+    let content =
+        std::fs::read(format!("/proc/self/fd/{}", program.as_raw_fd())).map_err(|error| raw(&error)).step(step)?;
     let file = crate::raw::sealed_file(&content).step(step)?;
     nix::sys::stat::fchmod(&file, nix::sys::stat::Mode::from_bits_truncate(0o555)).step(step)?;
     Ok(file)

@@ -56,9 +56,8 @@ pub fn attend(process: Pid, master: Option<OwnedFd>) -> Result<u8, Failure> {
         .step(|| "receive signals by descriptor")?;
     let handle = sys::open_process(process.as_raw()).step(|| "watch the container's process")?;
     let mut terminal = master.and_then(|master| {
-        let stdio = [0, 1, 2].map(|number| {
-            if isatty(sys::standard(number)).unwrap_or(false) { Stdio::Terminal } else { Stdio::Pass }
-        });
+        let stdio = [0, 1, 2]
+            .map(|number| if isatty(sys::standard(number)).unwrap_or(false) { Stdio::Terminal } else { Stdio::Pass });
         let mut terminal = Terminal::new(stdio)?;
         terminal.attach(master);
         Some(terminal)
@@ -66,17 +65,16 @@ pub fn attend(process: Pid, master: Option<OwnedFd>) -> Result<u8, Failure> {
     let code = loop {
         let (mut shown, mut keys) = (false, false);
         {
-            let mut waiting = vec![
-                PollFd::new(handle.as_fd(), PollFlags::POLLIN),
-                PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-            ];
+            let mut waiting =
+                vec![PollFd::new(handle.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
             let ends = terminal.as_ref().map(Terminal::waits_for).unwrap_or_default();
             waiting.extend(ends.iter().map(|(end, events)| PollFd::new(*end, *events)));
             match poll(&mut waiting, PollTimeout::NONE) {
                 Err(Errno::EINTR) => continue,
                 other => other.step(|| "wait for the container")?,
             };
-            let ready = |at: usize| waiting.get(at).and_then(|end| end.revents()).is_some_and(|events| !events.is_empty());
+            let ready =
+                |at: usize| waiting.get(at).and_then(|end| end.revents()).is_some_and(|events| !events.is_empty());
             shown |= ready(2);
             keys |= ready(3);
         }

@@ -53,7 +53,8 @@ pub fn list(store: &Store, list: &List, out: &mut dyn Write) -> Result<(), Failu
             for (record, status, value) in &all {
                 let pid = value["pid"].to_string();
                 let bundle = record.bundle.display();
-                text += &format!("{:width$}  {pid:8}  {:8}  {:30}  {bundle}\n", record.id, status.name(), record.created);
+                text +=
+                    &format!("{:width$}  {pid:8}  {:8}  {:30}  {bundle}\n", record.id, status.name(), record.created);
             }
             told(out.write_all(text.as_bytes()))
         }

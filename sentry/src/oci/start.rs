@@ -19,7 +19,10 @@ pub fn start(store: &Store, id: &str, log: &Log) -> Result<(), Failure> {
     let record = entry.read()?;
     let status = entry.status(&record);
     if status != Status::Created {
-        return Err(Failure::check_text(format!("cannot start container {id:?}: it is {}, not created", status.name())));
+        return Err(Failure::check_text(format!(
+            "cannot start container {id:?}: it is {}, not created",
+            status.name()
+        )));
     }
     go(&entry, log)?;
     // A hook may call us about this container.

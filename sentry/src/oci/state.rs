@@ -297,13 +297,15 @@ pub fn began(pid: Pid) -> Option<u64> {
 }
 
 fn parse_began(stat: &str) -> Option<u64> {
+    /// `PF_EXITING`: it only waits for those of its pid namespace to be reaped.
+    const EXITING: u64 = 4;
     // The name may contain anything, parentheses too.
     let rest = &stat[stat.rfind(')')? + 1..];
-    let mut fields = rest.split_whitespace();
-    if matches!(fields.next()?, "Z" | "X" | "x") {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    let ended = matches!(*fields.first()?, "Z" | "X" | "x") || number(6)? & EXITING != 0;
+    // A first thread that has ended may have left others.
+    if ended && number(17)? <= 1 { None } else { number(19) }
 }
 
 /// Sends a signal to the process behind `process`.
@@ -348,6 +350,8 @@ mod tests {
         let stat = "7 (a) Z (b)) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 0 0";
         assert_eq!(parse_began(stat), Some(4711));
         assert_eq!(parse_began(&stat.replace(") S", ") Z")), None);
+        assert_eq!(parse_began(&stat.replace("4194560", "4194564")), None, "it is exiting");
+        assert_eq!(parse_began(&stat.replace(") S", ") Z").replace("20 0 1", "20 0 2")), Some(4711));
     }
 
     #[test]

@@ -9,12 +9,12 @@ use nix::libc;
 use nix::unistd::{chroot, fchdir};
 use oci_spec::runtime::Process;
 
+use super::Proc;
 use super::console::Console;
 use super::launch::{ToContainer, ToRuntime, await_runtime};
 use super::process::{self, Entry};
 use super::root::Root;
 use super::seccomp::Filters;
-use super::Proc;
 use crate::failure::{Failure, Step};
 use crate::message::send;
 use crate::sys;

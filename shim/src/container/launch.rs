@@ -103,8 +103,8 @@ pub fn launch(
     map: &mut dyn FnMut(Pid) -> Result<(), Failure>,
     child: &dyn Fn(OwnedFd) -> i32,
 ) -> Result<Launched, Failure> {
-    let (here, there) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-        .step(|| "make a channel")?;
+    let (here, there) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).step(|| "make a channel")?;
     let direct = namespaces.are_all_new();
     let flags = if direct { namespaces.new & !libc::CLONE_NEWCGROUP } else { 0 };
     let Some(pid) = sys::clone(flags).step(|| "make the container's namespaces").map_err(advise)? else {
@@ -228,8 +228,7 @@ fn own(namespaces: &Namespaces, channel: &OwnedFd) -> Result<bool, Failure> {
 /// Enters and makes namespaces, and clones init beside us. `true` in init.
 fn stage(namespaces: &Namespaces, channel: &OwnedFd) -> Result<bool, Failure> {
     let users = namespaces.joined.iter().find(|joined| joined.kind == libc::CLONE_NEWUSER);
-    let mut left: Vec<&Joined> =
-        namespaces.joined.iter().filter(|joined| joined.kind != libc::CLONE_NEWUSER).collect();
+    let mut left: Vec<&Joined> = namespaces.joined.iter().filter(|joined| joined.kind != libc::CLONE_NEWUSER).collect();
     if users.is_some() || namespaces.adds(libc::CLONE_NEWUSER) {
         // Namespaces that belong to a user namespace above can only be entered from there, others only from below.
         left.retain(|joined| sys::join(joined.namespace.as_fd()).is_err());
