@@ -4,7 +4,10 @@
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 BINARY := target/$(TARGET)/release/sentry
-TEST_TOOLS := gcc make git python3 gdb strace redis-server redis-tools nodejs tmux procps util-linux uidmap bubblewrap iproute2 rsync sqlite3 attr acl golang-go default-jdk-headless chromium-headless-shell fonts-dejavu-core
+TEST_TOOLS := gcc make git python3 gdb strace redis-server redis-tools nodejs tmux procps util-linux uidmap bubblewrap iproute2 rsync sqlite3 attr acl golang-go default-jdk-headless chromium-headless-shell fonts-dejavu-core podman runc crun busybox-static
+
+# What only `make hold-oci` needs besides: engines that want a daemon, networks, and a client of containerd's CRI service.
+OCI_TOOLS := podman runc crun busybox-static uidmap conmon containerd buildah docker.io slirp4netns passt catatonit containernetworking-plugins tmux debootstrap python3-grpcio python3-yaml
 
 BENCH := target/$(TARGET)/release/sentry-bench
 # What Debian has of the sandboxes to compare with, and of the programs that run inside; docs/benchmarks.md tells how to get the rest.
@@ -12,7 +15,7 @@ BENCH_TOOLS := bubblewrap firejail proot strace podman crun uidmap runsc gcc git
 # As root, the sandboxes are started by an ordinary user all the same.
 BENCH_USER := $(shell [ "$$(id -u)" != 0 ] || echo --user sentry-test)
 
-.PHONY: run build install test test-deps bench bench-build bench-quick bench-deps docs deps lint hold-cpython hold-debian hold-bench test-ptrace
+.PHONY: run build install test test-deps bench bench-build bench-quick bench-deps docs deps lint hold-cpython hold-debian hold-bench hold-oci test-ptrace
 
 run: build
 	$(BINARY) run -- sh -c 'echo "I am $$(id -un) on $$(hostname), and this is all I see:"; ls /'
@@ -20,6 +23,7 @@ run: build
 build: deps
 	cargo build --release --package sentry
 	ln -sf $(TARGET)/release/sentry target/sentry
+	ln -sf $(TARGET)/release/sentry target/sentry-oci
 
 # libseccomp's headers and static library.
 deps:
@@ -28,6 +32,7 @@ deps:
 # The benchmarks go along if they were built.
 install: build
 	$(SUDO) install -m 755 $(BINARY) /usr/local/bin/sentry
+	$(SUDO) ln -sf sentry /usr/local/bin/sentry-oci
 	[ ! -e $(BENCH) ] || $(SUDO) install -m 755 $(BENCH) /usr/local/bin/sentry-bench
 	[ ! -e $(BENCH) ] || $(SUDO) install -D -m 755 $(dir $(BENCH))micro /usr/local/libexec/sentry/micro
 
@@ -67,6 +72,19 @@ hold-bench: build
 	cargo build --release --package sentry-benches
 	cargo build --release --package sentry-tests --bin sentry-delay
 	benches/planted.sh $(dir $(BINARY))
+
+# The container runtime under podman, buildah, containerd, docker and Kubernetes' CRI, as the ordinary user and as root. Takes
+# root and minutes; each script says what it tries, and takes any other runtime's path to hold it against.
+hold-oci: build
+	@missing=; for package in $(OCI_TOOLS); do dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; done; \
+	[ -z "$$missing" ] || { $(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; }
+	@if [ "$$(id -u)" = 0 ]; then id sentry-test >/dev/null 2>&1 || useradd -m sentry-test; fi
+	tests/oci/podman.sh target/sentry-oci --long
+	$(SUDO) tests/oci/podman.sh target/sentry-oci --as-root
+	$(SUDO) tests/oci/containerd.sh target/sentry-oci
+	tests/oci/containerd.sh target/sentry-oci --rootless
+	$(SUDO) tests/oci/docker.sh target/sentry-oci
+	$(SUDO) tests/oci/kubernetes.sh target/sentry-oci
 
 lint:
 	cargo fmt --check
