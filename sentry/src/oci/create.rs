@@ -11,7 +11,7 @@ use nix::libc;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use oci_spec::runtime::{Capability, LinuxNamespaceType, Spec};
 use shim::container::hooks;
 use shim::container::launch::{self, Joined, Namespaces, ToContainer, ToRuntime};
 use shim::container::process::{Entry as Seat, Init};
@@ -274,7 +274,16 @@ pub fn container(record: &Record, spec: &Spec) -> Container {
         own_name: shim::container::has_namespace(spec, LinuxNamespaceType::Uts),
         real_root: !shim::container::has_namespace(spec, LinuxNamespaceType::User)
             && crate::agent::is_in_initial_namespace(),
+        makes_devices: may_make_devices(spec),
+        made_elsewhere: false,
     }
+}
+
+/// Whether its processes may have `CAP_MKNOD`.
+fn may_make_devices(spec: &Spec) -> bool {
+    let capabilities = spec.process().as_ref().and_then(|process| process.capabilities().as_ref());
+    let bounding = capabilities.and_then(|sets| sets.bounding().as_ref());
+    bounding.is_some_and(|set| set.contains(&Capability::Mknod))
 }
 
 /// The container's own profile as a program, in a file in memory, and how it is loaded.

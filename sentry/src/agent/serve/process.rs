@@ -101,6 +101,7 @@ pub fn container(state: &State, process: &Process, peer: i32) -> Container {
         // The profile does not know, and leaves both to us.
         own_name: false,
         real_root: false,
+        makes_devices: false,
         made_elsewhere: true,
     }
 }
