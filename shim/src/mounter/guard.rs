@@ -6,7 +6,7 @@
 //! than its source had; copies take along what is mounted in their source; and nothing is mounted where the host, or
 //! anybody else, would see it too. Orders come one after the other, and nobody else may mount there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -27,8 +27,8 @@ use crate::sys;
 const NO_SYMLINKS_SHOWN: u64 = 0x2000;
 const NO_SYMLINKS: u64 = 0x0020_0000;
 
-/// A mount, by identifier and device.
-type Key = (u64, u64);
+/// A mount, by identifier, device and the mount that it is on: identifiers are given again, but not to one that is there.
+type Key = (u64, u64, u64);
 
 /// What was mounted for the container, and the attributes that each must keep.
 #[derive(Debug, Default)]
@@ -46,7 +46,16 @@ pub(super) struct Place {
 }
 
 fn key(mount: &Mount) -> Key {
-    (mount.id, mount.device)
+    (mount.id, mount.device, mount.parent)
+}
+
+impl Guard {
+    /// Forgets what is mounted no longer. To be asked before anything that gives identifiers: what they are given to next
+    /// must not pass for the container's own.
+    fn forget_gone(&mut self, table: &[Mount]) {
+        let there: HashSet<Key> = table.iter().map(key).collect();
+        self.0.retain(|known, _| there.contains(known));
+    }
 }
 
 impl Server {
@@ -55,8 +64,7 @@ impl Server {
         let id = sys::mount_id(object)?;
         let table = self.mounts()?;
         let Some(guard) = &mut self.guard else { return Ok(None) };
-        // Identifiers are given again.
-        guard.0.retain(|known, _| table.iter().any(|mount| key(mount) == *known));
+        guard.forget_gone(&table);
         let mount = table.iter().find(|mount| mount.id == id).ok_or(Errno::EINVAL)?;
         Ok(guard.0.get(&key(mount)).copied())
     }
@@ -69,13 +77,22 @@ impl Server {
         Ok(self.own(target)?.unwrap_or(u64::MAX))
     }
 
-    /// Fails unless the mount is the container's own, and goes to where nobody else sees it.
-    pub(super) fn may_move(&mut self, source: BorrowedFd, target: BorrowedFd) -> Result<(), Errno> {
+    /// Moves a mount. In a container it must be its own, and go to where nobody else sees it.
+    pub(super) fn move_mount(&mut self, source: BorrowedFd, target: BorrowedFd) -> Result<(), Errno> {
         if self.guard.is_none() {
-            return Ok(());
+            return sys::attach(source, target);
         }
-        self.own(source)?.ok_or(Errno::EPERM)?;
-        self.is_apart(target, &self.mounts()?).map(drop)
+        let keeps = self.own(source)?.ok_or(Errno::EPERM)?;
+        self.is_apart(target, &self.mounts()?)?;
+        sys::attach(source, target)?;
+        // It is on another mount now.
+        let id = sys::mount_id(source)?;
+        let moved = self.mounts()?.iter().find(|mount| mount.id == id).map(key);
+        if let (Some(moved), Some(guard)) = (moved, &mut self.guard) {
+            guard.0.retain(|known, _| known.0 != id);
+            guard.0.insert(moved, keeps);
+        }
+        Ok(())
     }
 
     /// The identifier of the mount that `target` lies on, in this namespace and shared with nobody.
@@ -106,6 +123,9 @@ impl Server {
             _ => return Err(Errno::EINVAL),
         };
         let on = self.is_apart(target.as_fd(), &table)?;
+        if let Some(guard) = &mut self.guard {
+            guard.forget_gone(&table);
+        }
         Ok(Some(Place { before: table.iter().map(key).collect(), on, keeps }))
     }
 
@@ -153,13 +173,14 @@ impl Server {
     /// Whether something is mounted in this part of the tree that is not the container's own: a copy without it would show
     /// what it covers.
     pub(super) fn covers_something(&mut self, source: BorrowedFd) -> Result<bool, Errno> {
-        let Some(guard) = &self.guard else { return Ok(false) };
+        let Some(guard) = &mut self.guard else { return Ok(false) };
         let label = readlinkat(&self.descriptors, source.as_raw_fd().to_string().as_str())?;
         let mut beneath = label.as_bytes().to_vec();
         if beneath.last() != Some(&b'/') {
             beneath.push(b'/');
         }
         let places = table::places(&self.proc)?;
+        guard.forget_gone(&places.iter().map(|(mount, _)| *mount).collect::<Vec<_>>());
         let mut covers =
             places.iter().filter(|(mount, at)| at.starts_with(&beneath) && !guard.0.contains_key(&key(mount)));
         // A copy leaves such a mount out.
@@ -176,6 +197,8 @@ impl Server {
         }
         for layer in layers {
             let kind = fstatfs(layer)?.filesystem_type();
+            // One of another mount namespace, which the caller holds open, has no place here: it is `EINVAL`.
+            self.own(layer.as_fd())?;
             if kind == PROC_SUPER_MAGIC || kind == SYSFS_MAGIC || self.covers_something(layer.as_fd())? {
                 return Err(Errno::EPERM);
             }

@@ -54,7 +54,8 @@ impl Server {
                     Ok(copy) if whole => self.note_copy(copy.as_fd()),
                     // Something beneath is locked to it: it comes along, or what it covers would come to light.
                     Err(Errno::EINVAL) => {
-                        let copy = show(source.as_fd(), target.as_fd(), true, attributes(order), false)?;
+                        let apart = self.guard.is_some();
+                        let copy = show(source.as_fd(), target.as_fd(), true, attributes(order), apart)?;
                         self.note_copy(copy.as_fd())
                     }
                     other => other.map(drop),

@@ -122,10 +122,7 @@ impl Server {
             (Kind::Unmount, []) => self.unmount(&order, text),
             (Kind::Change, [target]) => self.change(&order, target.as_fd()),
             (Kind::Propagate, [target]) => self.propagate(&order, target.as_fd()),
-            (Kind::Move, [source, target]) => {
-                self.may_move(source.as_fd(), target.as_fd())?;
-                sys::attach(source.as_fd(), target.as_fd())
-            }
+            (Kind::Move, [source, target]) => self.move_mount(source.as_fd(), target.as_fd()),
             _ => {
                 self.make_room()?;
                 let before = self.count;
