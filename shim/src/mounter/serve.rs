@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
 use nix::sys::stat::fstat;
-use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{chdir, fchdir, write};
 use syscalls::mount::order::{Kind, LONGEST, MOST_FILES, Order};
 
@@ -91,7 +91,7 @@ impl Server {
             count: 0,
             uncounted: 0,
             // Not a new one: this process is in another ipc namespace.
-            queues: guard.as_ref().and_then(|_| sys::open_at(None, c"/dev/mqueue", directory, 0, 0).ok()),
+            queues: guard.as_ref().and_then(|_| queues()),
             guard,
         };
         server.view = server.mounts().step(|| "count the view's mounts")?.len() as u64;
@@ -242,6 +242,14 @@ impl Server {
         chdir(c"/")?;
         result
     }
+}
+
+/// The container's message queues. Whatever else its image has at that place is not shown once more.
+fn queues() -> Option<OwnedFd> {
+    const MQUEUE_MAGIC: FsType = FsType(0x1980_0202);
+    let directory = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    let queues = sys::open_at(None, c"/dev/mqueue", directory, 0, libc::RESOLVE_NO_SYMLINKS).ok()?;
+    fstatfs(&queues).is_ok_and(|found| found.filesystem_type() == MQUEUE_MAGIC).then_some(queues)
 }
 
 /// One message and its descriptors. Empty: nobody is left to send one.
