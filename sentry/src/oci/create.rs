@@ -16,7 +16,6 @@ use shim::container::hooks;
 use shim::container::launch::{self, Joined, Namespaces, ToContainer, ToRuntime};
 use shim::container::process::{Entry as Seat, Init};
 use shim::failure::{Failure, Step};
-use shim::message::send;
 use shim::{keeper, sys};
 
 use super::cgroup::{Groups, Wish};
@@ -188,18 +187,17 @@ impl Attempt {
         self.entry.record(&self.record)?;
 
         let channel = launched.channel.as_fd();
-        let tell = || "tell the container's first process";
-        send(channel, &ToContainer::Go(pid.as_raw()), None).step(tell)?;
+        launch::tell(channel, &ToContainer::Go(pid.as_raw()), None)?;
         if let Some(profile) = &config.seccomp {
             let (program, flags) = compiled(profile)?;
-            send(channel, &ToContainer::Profile(flags), Some(program.as_fd())).step(tell)?;
+            launch::tell(channel, &ToContainer::Profile(flags), Some(program.as_fd()))?;
         }
         let mut terminal = None;
         loop {
             match launch::expect(channel)? {
                 (ToRuntime::Hooks, _) => {
                     self.run_hooks(spec)?;
-                    send(channel, &ToContainer::HooksRan, None).step(tell)?;
+                    launch::tell(channel, &ToContainer::HooksRan, None)?;
                 }
                 (ToRuntime::Terminal, master) => terminal = master,
                 (ToRuntime::Warning(text), _) => log.warn(&text),
