@@ -3,7 +3,7 @@
 //! The runtime's side of [`shim::container::process`]. Whatever fails takes back all that was made before it.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -54,8 +54,9 @@ pub fn create(store: &Store, global: &Global, making: &Making, log: &Log) -> Res
     if making.console_socket.is_some() && !has_terminal {
         return Err(Failure::check_text("--console-socket makes no sense: process.terminal is not set in config.json"));
     }
-    let console = making.console_socket.as_deref().map(console::connect).transpose()?;
+    // This may start us anew: nothing that others notice may come before.
     protect::own_program(&config.spec)?;
+    let console = making.console_socket.as_deref().map(console::connect).transpose()?;
 
     let annotations = config::annotations(&config.spec);
     let policy = ContainerPolicy::decide(&annotations)?;
@@ -188,10 +189,8 @@ impl Attempt {
 
         let channel = launched.channel.as_fd();
         launch::tell(channel, &ToContainer::Go(pid.as_raw()), None)?;
-        if let Some(profile) = &config.seccomp {
-            let (program, flags) = compiled(profile)?;
-            launch::tell(channel, &ToContainer::Profile(flags), Some(program.as_fd()))?;
-        }
+        // While the process makes its mounts.
+        let profile = config.seccomp.as_ref().map(compiled).transpose()?;
         let mut terminal = None;
         loop {
             match launch::expect(channel)? {
@@ -199,6 +198,7 @@ impl Attempt {
                     self.run_hooks(spec)?;
                     launch::tell(channel, &ToContainer::HooksRan, None)?;
                 }
+                (ToRuntime::Profile, _) => send_profile(channel, profile.as_ref())?,
                 (ToRuntime::Terminal, master) => terminal = master,
                 (ToRuntime::Warning(text), _) => log.warn(&text),
                 (ToRuntime::Created, _) => break,
@@ -279,6 +279,12 @@ pub fn container(record: &Record, spec: &Spec) -> Container {
 pub fn compiled(profile: &crate::monitor::profile::Profile) -> Result<(File, u64), Failure> {
     let wrong = |why: String| Failure::check_text(format!("config.json: linux.seccomp cannot be honoured: {why}"));
     Ok((crate::monitor::profile::program(profile).map_err(wrong)?, profile.flags().map_err(wrong)?))
+}
+
+/// Hands the program of a profile over.
+pub fn send_profile(channel: BorrowedFd, profile: Option<&(File, u64)>) -> Result<(), Failure> {
+    let Some((program, flags)) = profile else { return Err(Failure::check("find a seccomp profile to send")) };
+    launch::tell(channel, &ToContainer::Profile(*flags), Some(program.as_fd()))
 }
 
 fn listen_for_start(entry: &Entry) -> Result<OwnedFd, Failure> {

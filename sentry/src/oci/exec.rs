@@ -51,6 +51,8 @@ pub fn exec(store: &Store, exec: &Exec, log: &Log) -> Result<u8, Failure> {
     let config = super::start::saved(&entry)?;
     let process = wanted(exec, config.spec.process().as_ref(), log)?;
     config::check_process(&process)?;
+    // This may start us anew: nothing that others notice may come before.
+    protect::own_program(&config.spec)?;
     let console = match (&exec.console_socket, process.terminal() == Some(true)) {
         (Some(path), true) => Some(console::connect(path)?),
         (Some(_), false) => {
@@ -61,8 +63,6 @@ pub fn exec(store: &Store, exec: &Exec, log: &Log) -> Result<u8, Failure> {
         }
         (None, _) => None,
     };
-    protect::own_program(&config.spec)?;
-
     let policy = ContainerPolicy::decide(&record.annotations)?;
     let seat = || Seat {
         filter: policy.filter(&create::container(&record, &config.spec)),
@@ -132,16 +132,14 @@ impl Order<'_> {
         self.record.groups.clone().enter(pid, &mut warnings)?;
         warnings.iter().for_each(|warning| log.warn(warning));
         launch::tell(channel.as_fd(), &ToContainer::Go(pid.as_raw()), None)?;
-        if let Some(profile) = &self.config.seccomp {
-            let (program, flags) = create::compiled(profile)?;
-            launch::tell(channel.as_fd(), &ToContainer::Profile(flags), Some(program.as_fd()))?;
-        }
+        let profile = self.config.seccomp.as_ref().map(create::compiled).transpose()?;
         let mut terminal = None;
         loop {
             match receive(channel.as_fd()) {
                 Err(Errno::EINTR | Errno::ECONNRESET) => {}
                 Ok(Some((ToRuntime::Failed(failure), _))) => return Err(failure),
                 Ok(Some((ToRuntime::Warning(text), _))) => log.warn(&text),
+                Ok(Some((ToRuntime::Profile, _))) => create::send_profile(channel.as_fd(), profile.as_ref())?,
                 Ok(Some((ToRuntime::Terminal, Some(master)))) => match &console {
                     Some(console) => console::send_terminal(console, &master)?,
                     None => terminal = Some(master),

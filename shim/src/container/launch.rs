@@ -37,6 +37,8 @@ pub enum ToRuntime {
     Hooks,
     /// The master of the container's terminal comes with this message.
     Terminal,
+    /// The container's own seccomp profile is wanted.
+    Profile,
     /// All is made.
     Created,
 }
