@@ -82,6 +82,14 @@ pub fn signal_thread(tid: i32, signal: i32) {
     unsafe { libc::syscall(libc::SYS_tkill, tid, signal) };
 }
 
+/// Sends a signal to the process behind a pidfd, pidfd_send_signal(2).
+pub fn signal_process(process: BorrowedFd, signal: i32) -> Result<(), Errno> {
+    let nothing = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: integers, and no information.
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, nothing, 0) };
+    Errno::result(sent).map(drop)
+}
+
 /// Takes ownership of a descriptor that a control message just brought.
 pub fn own_received(fd: RawFd) -> OwnedFd {
     // SAFETY: the kernel has put this descriptor into our table for us, and nobody else knows its number.

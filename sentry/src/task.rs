@@ -4,7 +4,8 @@
 //! and a descriptor table or not. What was read counts only after `ID_VALID` has said that the call is still pending:
 //! until then the thread id might belong to somebody else.
 
-mod acting;
+pub mod acting;
+mod contained;
 mod status;
 mod who;
 
@@ -40,6 +41,8 @@ use crate::supervise::clock::vdso;
 enum Note {
     Denial(Denial),
     Decision(Decision),
+    /// Of a container: it was done.
+    Deed(Denial),
 }
 
 /// One pending call.
@@ -116,7 +119,12 @@ impl<'a, P: Platform> Task<'a, P> {
 
     fn tell(&self, note: Note) {
         match note {
-            Note::Denial(denial) => self.shared.denials.record(denial),
+            Note::Denial(denial) if self.shared.rules.container.is_none() => self.shared.denials.record(denial),
+            Note::Denial(denial) => self.shared.denials.record_of(denial, false, || self.by()),
+            Note::Deed(denial) if self.shared.tells_deeds => {
+                self.shared.denials.record_of(denial, true, || self.by());
+            }
+            Note::Deed(_) => {}
             Note::Decision(decision) => self.shared.audit.record(self.own_ids().unwrap_or_default(), decision),
         }
     }
@@ -496,6 +504,14 @@ impl<P: Platform> Guest for Task<'_, P> {
 
     fn record(&self, denial: Denial) {
         self.note(Note::Denial(denial));
+    }
+
+    fn may(&self, capability: u32) -> Result<bool, Errno> {
+        if self.shared.rules.container.is_none() { Ok(true) } else { self.is_root_or_can(capability) }
+    }
+
+    fn did(&self, call: &'static str, what: String) {
+        self.note(Note::Deed(Denial { call, what, remedy: "".into() }));
     }
 
     fn decided(&self, decision: Decision) {

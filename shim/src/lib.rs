@@ -13,6 +13,7 @@ pub mod failure;
 pub mod filter;
 pub mod identity;
 pub mod init;
+pub mod keeper;
 pub mod landlock;
 pub mod limits;
 pub mod message;

@@ -86,6 +86,25 @@ pub enum ToMonitor {
         /// The errno with which the call was refused.
         errno: Option<i32>,
     },
+    /// A call of a container was refused, or done in the kernel's stead.
+    Audited {
+        /// Seconds since the epoch.
+        seconds: u64,
+        /// And nanoseconds.
+        nanoseconds: u32,
+        /// The process, as the container numbers it.
+        pid: i32,
+        /// The thread.
+        tid: i32,
+        /// The thread's name.
+        comm: String,
+        /// The call's name.
+        call: String,
+        /// What it was about.
+        what: String,
+        /// What would allow it; `None`: it was done.
+        remedy: Option<String>,
+    },
     /// So many decisions could not be told.
     DecisionsDropped(u64),
     /// A limit was reached: its name, and whether the sandbox was ended for it.

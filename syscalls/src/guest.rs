@@ -293,6 +293,14 @@ pub trait Guest {
     /// Notes a refusal for the report.
     fn record(&self, denial: Denial);
 
+    /// Whether the caller may do what this capability is for: in a container, by that or by being its root.
+    fn may(&self, _capability: u32) -> Result<bool, Errno> {
+        Ok(true)
+    }
+
+    /// Notes what was done for a container in the kernel's stead.
+    fn did(&self, _call: &'static str, _what: String) {}
+
     /// Notes a decision for the audit log, if there is one.
     fn decided(&self, decision: Decision);
 

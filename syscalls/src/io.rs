@@ -105,6 +105,19 @@ const REQUESTS_JUDGED: &[Check] = requests!(
     refuse(&[exactly(0x5000_943F)]), // BTRFS_IOC_SNAP_DESTROY_V2
 );
 
+/// In a container, whose capabilities say whether it may configure its network.
+const REQUESTS_CONTAINER: &[Check] = &[
+    refuse(&[exactly(0x5412)]), // TIOCSTI
+    refuse(&[exactly(0x541C)]), // TIOCLINUX
+    refuse(&[exactly(0x5423)]), // TIOCSETD
+    refuse(&[exactly(0x541D)]), // TIOCCONS
+    refuse(&[exactly(0x5437)]), // TIOCVHANGUP
+    allow(&[request(Op::Masked { mask: 0xFFFF_FF00, value: 0x5400 })]),
+    refuse(&[exactly(0xC004_5877)]), // FIFREEZE
+    refuse(&[exactly(0xC004_5878)]), // FITHAW
+    refuse(&[exactly(0xC018_5879)]), // FITRIM
+];
+
 /// `O_NOTIFICATION_PIPE` (the value of `O_EXCL`): a queue for kernel events. A kernel built without it says the same.
 const PIPE_FLAGS: &[Check] =
     &[Check { all: &[Test { arg: 1, op: Op::AnyOf(0x80) }], then: Verdict::Fail(Errno::ENOPKG) }];
@@ -150,6 +163,7 @@ crate::syscalls! {
     /// While paths are judged, also those that set attributes of a file that is open for reading only (chattr(1)).
     ioctl(fd: Fd, request: Uint, argument: Word) Io Judge Filter(REQUESTS) {
         PathRules => Filter(REQUESTS_JUDGED),
+        Container => Filter(REQUESTS_CONTAINER),
     };
     /// Locks a whole file, advisorily.
     flock(fd: Fd, operation: Uint) Io Default Allow;

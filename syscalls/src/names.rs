@@ -21,10 +21,10 @@ crate::syscalls! {
     uname(names: UserPtr) System Judge Allow { NamedKernel => Emulate(uname) };
     /// Sets the host name: refused with `EPERM` and reported, for the name is chosen at start.
     /// Limit: the name of the sandbox cannot be changed while it runs, not even to what it already is.
-    sethostname(name: UserPtr, length: Int) System Default Emulate(sethostname);
+    sethostname(name: UserPtr, length: Int) System Default Emulate(sethostname) { OwnName => Allow };
     /// Sets the NIS domain name: refused with `EPERM` and reported.
     /// Limit: the sandbox has no NIS domain, and there is no option to give it one.
-    setdomainname(name: UserPtr, length: Int) System Compat Emulate(setdomainname);
+    setdomainname(name: UserPtr, length: Int) System Compat Emulate(setdomainname) { OwnName => Allow };
     /// Returns memory sizes, load and uptime.
     /// With `--memory` the sizes are those of the sandbox: the limit in all, and of it free what no process uses.
     /// Limit: use is the sum of resident sets and at most 50 ms old; pages that processes share count once for each of them, files in memory and buffers of the kernel do not count; load is the host's.

@@ -191,6 +191,9 @@ pub fn feature(feature: Feature) -> &'static str {
         Feature::NoPidNamespace => "`--nested`",
         Feature::Mounts => "mounts",
         Feature::VirtualClock => "`--clock`",
+        Feature::Container => "a container",
+        Feature::RealDevices => "a container whose root is the host's",
+        Feature::OwnName => "a container with a name of its own",
     }
 }
 

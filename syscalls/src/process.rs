@@ -8,7 +8,7 @@
 
 use nix::errno::Errno;
 
-use crate::args::{Argument, Flags, Int, UserPtr, Word};
+use crate::args::{Argument, Fd, Flags, Int, UserPtr, Word};
 use crate::dispatch::Emulator;
 use crate::guest::{Denial, Guest};
 use crate::identity::limit::{FIRST, SECOND, getrlimit, prlimit64, setrlimit};
@@ -55,7 +55,7 @@ crate::syscalls! {
     /// Limit: with `--userns emulate` a user namespace alone is pretended: the caller is whom its id maps make of it, and nothing else changes; what `/proc/self/uid_map` shows is the kernel's, and threads are not counted.
     unshare(flags: Flags) Process Default Emulate(unshare) when UNSHARE;
     /// Enters a namespace; fails with `EPERM`, for the sandbox's own are the only ones it may be in.
-    setns(namespace: Fd, kind: Int) Process Default Errno(EPERM);
+    setns(namespace: Fd, kind: Int) Process Default Errno(EPERM) { Container => Emulate(setns) };
     /// Ends the calling thread.
     exit(status: Int) Process Judge Allow;
     /// Ends the calling process.
@@ -169,17 +169,29 @@ fn unshare(guest: &dyn Guest, flags: Flags) -> Answer {
     refuse(guest, "unshare", flags.0.into())
 }
 
+fn setns(guest: &dyn Guest, _: Fd, _: Int) -> Answer {
+    let what = "another namespace".to_owned();
+    guest.record(Denial { call: "setns", what, remedy: "a container stays in its own namespaces".into() });
+    Err(Errno::EPERM)
+}
+
 /// Only calls that ask for namespaces come here.
 fn refuse(guest: &dyn Guest, call: &'static str, flags: u64) -> Answer {
     let names = NAMES.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, name)| *name);
     let what = format!("new namespaces: {}", names.collect::<Vec<_>>().join(", "));
     let user_only = flags & (NAMESPACES | TIME) == libc::CLONE_NEWUSER as u64;
-    let remedy = if call == "unshare" && user_only { PRETEND } else { REMEDY };
+    let remedy = match () {
+        () if guest.rules().container.is_some() => CONTAINED,
+        () if call == "unshare" && user_only => PRETEND,
+        () => REMEDY,
+    };
     guest.record(Denial { call, what, remedy: remedy.into() });
     Err(Errno::EPERM)
 }
 
 const REMEDY: &str = "no sandbox within this one; switch the program's own off (sentry run has --nested for that)";
+
+const CONTAINED: &str = "no container within a container of the sentry; switch the program's own sandbox off";
 
 const PRETEND: &str = "let it believe that it is root in one with --userns emulate";
 

@@ -53,6 +53,17 @@ pub struct Rules {
     pub kernel: Option<KernelName>,
     /// The bytes of memory that the sandbox may use, where that is less than the host has.
     pub memory: Option<u64>,
+    /// The guest is a container.
+    pub container: Option<Contained>,
+}
+
+/// What is done for a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contained {
+    /// The kinds of mounts that are made for it: the names of file systems, and `bind` and `remount`.
+    pub mounts: Vec<&'static str>,
+    /// Whether harmless devices are made for it.
+    pub devices: bool,
 }
 
 /// What uname(2) says of the kernel.

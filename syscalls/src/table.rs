@@ -93,11 +93,17 @@ pub enum Feature {
     VirtualClock,
     /// `--platform ptrace`: the sentry traces every process, so nobody else can, and nobody else listens.
     Traced,
+    /// The guest is a container that an engine made: its ids, capabilities, network and files are the kernel's to judge.
+    Container,
+    /// The root of a container is the host's: the kernel makes harmless devices for it.
+    RealDevices,
+    /// The names of host and domain are the container's own.
+    OwnName,
 }
 
 impl Feature {
     /// Every feature, in the order in which rows are asked.
-    pub const ALL: [Feature; 21] = [
+    pub const ALL: [Feature; 24] = [
         Self::FakeRoot,
         Self::PretendedIds,
         Self::RealIds,
@@ -119,6 +125,9 @@ impl Feature {
         Self::Mounts,
         Self::VirtualClock,
         Self::Traced,
+        Self::Container,
+        Self::RealDevices,
+        Self::OwnName,
     ];
 }
 

@@ -14,13 +14,13 @@ mod mounts;
 pub mod nested;
 pub mod numbers;
 pub mod placed;
-mod profile;
+pub mod profile;
 pub mod root;
 mod rules;
 mod standard;
 pub mod store;
 mod system;
-mod terminal;
+pub mod terminal;
 pub mod view;
 mod wait;
 
@@ -380,7 +380,8 @@ fn trials(routes: &Routes) -> Vec<(&'static str, i64)> {
     asked.filter_map(|(name, number)| Some((name, i64::try_from(number).ok()?))).collect()
 }
 
-fn supervisor_filter(features: &[Feature], live: bool) -> Vec<syscalls::filter::Instruction> {
+/// The filter that a supervisor puts on itself.
+pub fn supervisor_filter(features: &[Feature], live: bool) -> Vec<syscalls::filter::Instruction> {
     let mut calls = own_calls::ALWAYS.to_vec();
     let any = |wanted: &[Feature]| features.iter().any(|feature| wanted.contains(feature));
     if any(&[Feature::ProtectedNames, Feature::AnchoredNames, Feature::PathCalls, Feature::Copies]) {
@@ -395,8 +396,11 @@ fn supervisor_filter(features: &[Feature], live: bool) -> Vec<syscalls::filter::
     if any(&[Feature::FakeRoot]) {
         calls.extend(own_calls::FOR_FAKE_ROOT);
     }
-    if any(&[Feature::RealIds]) {
+    if any(&[Feature::RealIds, Feature::Container]) {
         calls.extend(own_calls::FOR_REAL_IDS);
+    }
+    if any(&[Feature::Container]) {
+        calls.extend(own_calls::FOR_CONTAINERS);
     }
     if any(&[Feature::SocketGrants, Feature::PathCalls]) {
         calls.extend(own_calls::FOR_SOCKETS);

@@ -91,7 +91,7 @@ impl<L: Listener> Platform for L {
 
     fn serve(shared: Arc<Shared<Self>>, init: i32) -> Result<(), Failure> {
         if shared.clock.is_some() {
-            tracer::start(Arc::clone(&shared), init).step(|| "start the thread that patches programs")?;
+            tracer::start(Arc::clone(&shared.world), Some(init)).step(|| "start the thread that patches programs")?;
         }
         pool::Pool::start(shared).step(|| "start the supervisor's threads").map(drop)
     }

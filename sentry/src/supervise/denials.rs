@@ -5,6 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crossbeam::queue::SegQueue;
 use hashbrown::HashSet;
@@ -16,14 +17,37 @@ use syscalls::guest::Denial;
 const QUEUE: usize = 4096;
 /// Different refusals told in one run.
 const KINDS: usize = 1000;
+/// After how long a refusal of a container is told again.
+const AGAIN: Duration = Duration::from_secs(60);
 /// The longest text of one refusal, in bytes.
 const TEXT: usize = 4096;
+
+/// Who made a call of a container, and when.
+#[derive(Clone, Debug, Default)]
+pub struct By {
+    /// Process and thread, as the container numbers them.
+    pub ids: (i32, i32),
+    /// The thread's name.
+    pub name: String,
+    /// Since the epoch.
+    pub at: Duration,
+}
+
+/// What a handler has to tell.
+#[derive(Debug)]
+struct Noted {
+    denial: Denial,
+    /// It was done, not refused.
+    done: bool,
+    /// Of containers.
+    by: Option<By>,
+}
 
 /// The handlers' end.
 #[derive(Debug)]
 pub struct Denials {
     /// Takes memory only when there is something in it. Threads that push at the same moment may exceed its bound by one each.
-    queue: SegQueue<Denial>,
+    queue: SegQueue<Noted>,
     total: AtomicU64,
     overflow: AtomicU64,
     bell: EventFd,
@@ -44,8 +68,19 @@ impl Denials {
     }
 
     /// Notes a refusal; never waits.
-    pub fn record(&self, mut denial: Denial) {
+    pub fn record(&self, denial: Denial) {
         self.total.fetch_add(1, Ordering::Relaxed);
+        self.push(denial, false, None);
+    }
+
+    /// Notes what became of a call of a container; never waits. `by` is asked only while there is room.
+    pub fn record_of(&self, denial: Denial, done: bool, by: impl FnOnce() -> By) {
+        self.total.fetch_add(u64::from(!done), Ordering::Relaxed);
+        let by = if self.queue.len() < QUEUE { by() } else { By::default() };
+        self.push(denial, done, Some(by));
+    }
+
+    fn push(&self, mut denial: Denial, done: bool, by: Option<By>) {
         if denial.what.len() > TEXT {
             let cut = (0..=TEXT).rev().find(|&at| denial.what.is_char_boundary(at)).unwrap_or(0);
             denial.what.truncate(cut);
@@ -54,7 +89,7 @@ impl Denials {
             self.overflow.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        self.queue.push(denial);
+        self.queue.push(Noted { denial, done, by });
         if !self.rung.swap(true, Ordering::SeqCst) {
             let _ = self.bell.write(1);
         }
@@ -70,6 +105,8 @@ impl Denials {
 #[derive(Debug, Default)]
 pub struct Told {
     kinds: HashSet<Denial>,
+    /// Of a container, which may run for years, each kind is told again after a while.
+    since: Option<Instant>,
     dropped: u64,
 }
 
@@ -79,7 +116,11 @@ impl Told {
         let _ = denials.bell.read();
         // Before the queue is emptied: what is pushed from here on rings anew.
         denials.rung.store(false, Ordering::SeqCst);
-        while let Some(denial) = denials.queue.pop() {
+        while let Some(Noted { denial, done, by }) = denials.queue.pop() {
+            if by.is_some() && self.since.is_none_or(|since| since.elapsed() > AGAIN) {
+                self.kinds.clear();
+                self.since = Some(Instant::now());
+            }
             if self.kinds.contains(&denial) {
                 continue;
             }
@@ -87,10 +128,20 @@ impl Told {
                 self.dropped += 1;
                 continue;
             }
-            let message = ToMonitor::Denied {
-                call: denial.call.to_owned(),
-                what: denial.what.clone(),
-                remedy: denial.remedy.clone().into_owned(),
+            let (call, what) = (denial.call.to_owned(), denial.what.clone());
+            let remedy = denial.remedy.clone().into_owned();
+            let message = match by {
+                None => ToMonitor::Denied { call, what, remedy },
+                Some(By { ids: (pid, tid), name, at }) => ToMonitor::Audited {
+                    seconds: at.as_secs(),
+                    nanoseconds: at.subsec_nanos(),
+                    pid,
+                    tid,
+                    comm: name,
+                    call,
+                    what,
+                    remedy: (!done).then_some(remedy),
+                },
             };
             if send(monitor, &message, None).is_err() {
                 self.dropped += 1;
@@ -144,6 +195,6 @@ mod tests {
     fn a_long_text_is_cut_between_characters() {
         let denials = Denials::new().unwrap();
         denials.record(Denial { call: "open", what: "ä".repeat(TEXT), remedy: "none".into() });
-        assert_eq!(denials.queue.pop().unwrap().what.len(), TEXT);
+        assert_eq!(denials.queue.pop().unwrap().denial.what.len(), TEXT);
     }
 }

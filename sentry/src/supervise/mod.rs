@@ -5,9 +5,9 @@
 //! environment, descriptors, capabilities, and, by a filter of its own, most syscalls. When it dies, for whatever reason,
 //! the kernel kills the sandbox with it.
 
-mod audit;
+pub mod audit;
 pub mod clock;
-mod denials;
+pub mod denials;
 pub mod live;
 pub mod own_calls;
 mod pace;
@@ -41,6 +41,7 @@ use syscalls::rules::Rules;
 
 use crate::platform::Platform;
 use crate::pretended::Pretended;
+use crate::task::acting::Resting;
 use audit::Audit;
 use denials::{Denials, Told};
 use live::Live;
@@ -48,10 +49,24 @@ use root::Roots;
 use view_mounts::ViewMounts;
 use watch::{Usage, Watch, Watched};
 
-/// What all threads share.
+/// What the threads share that answer the calls of one source.
 pub struct Shared<P> {
     /// Where calls come from and answers go.
     pub platform: P,
+    /// What they share with those of every other.
+    pub world: Arc<World>,
+}
+
+impl<P> std::ops::Deref for Shared<P> {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+/// What is known of the guest, wherever its calls come from: a container has a listener for each process that entered it.
+pub struct World {
     /// Who answers what.
     pub dispatch: Dispatch,
     /// What handlers may ask the policy.
@@ -80,9 +95,13 @@ pub struct Shared<P> {
     pub mounter: Option<mounter::Orders>,
     /// The sandbox's own clock, if it has one.
     pub clock: Option<clock::Clock>,
+    /// Who the supervisor's threads are when they act for nobody.
+    pub resting: Resting,
+    /// Whether what was done for a container is told, and not only what was refused.
+    pub tells_deeds: bool,
 }
 
-impl<P> Shared<P> {
+impl World {
     /// The supervisor cannot go on: it ends, and the kernel ends the sandbox with it.
     pub fn fail(&self) -> ! {
         sys_exit(125)
@@ -187,8 +206,7 @@ fn supervise<P: Platform>(
     let Identity { uid, gid, .. } = plan.identity;
     let beginning = if orders.rules.fake_root { Credentials::default() } else { Credentials::ordinary(uid, gid) };
     let mut watch = Watch::new(own_proc, orders.watched, mounter_pid);
-    let shared = Arc::new(Shared {
-        platform,
+    let world = World {
         dispatch: orders.dispatch,
         rules: orders.rules,
         owner: Owner { user: plan.identity.uid, group: plan.identity.gid },
@@ -203,7 +221,10 @@ fn supervise<P: Platform>(
         live: orders.live,
         mounter,
         clock,
-    });
+        resting: Resting::default(),
+        tells_deeds: false,
+    };
+    let shared = Arc::new(Shared { platform, world: Arc::new(world) });
     // Never dropped: threads may end before this one, and what the monitor opened and `keep_only` closed is not to be closed again.
     std::mem::forget(Arc::clone(&shared));
     // Many programs make no call that comes to us: the threads that answer are made for the first one. Whoever has a clock of
@@ -280,7 +301,7 @@ fn supervise<P: Platform>(
 }
 
 /// Closes everything from 3 on but `keep`.
-fn keep_only(keep: &[RawFd]) {
+pub fn keep_only(keep: &[RawFd]) {
     let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(*fd).ok()).collect();
     keep.sort_unstable();
     let mut next = 3;

@@ -113,7 +113,10 @@ pub const FOR_FAKE_ROOT: &[&str] =
 
 /// Needed when the guest has a range of ids: to be its task for a while, and what is done then.
 pub const FOR_REAL_IDS: &[&str] =
-    &["capset", "chroot", "fchmod", "fchmodat", "fchmodat2", "setgroups", "setresgid", "setresuid"];
+    &["capset", "chroot", "fchmod", "fchmodat", "fchmodat2", "getgroups", "setgroups", "setresgid", "setresuid"];
+
+/// Needed when the guest is a container: more listeners come, devices are made, and it is ended when nobody writes its log.
+pub const FOR_CONTAINERS: &[&str] = &["mknodat", "pidfd_send_signal", "recvmsg", "unlinkat"];
 
 /// Needed when sockets in grants are decided by the supervisor.
 pub const FOR_SOCKETS: &[&str] = &["connect", "getsockname", "getsockopt", "sendto"];

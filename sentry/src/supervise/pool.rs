@@ -21,6 +21,7 @@ use syscalls::reply::{Reply, Response};
 
 use super::Shared;
 use super::pace::Pace;
+use super::tracer::Source;
 use crate::platform::{Listener, Notification};
 use crate::task::Task;
 
@@ -166,7 +167,8 @@ impl<P: Listener> Pool<P> {
         if let (Response::Continue(_), Some(clock)) = (&response, &self.shared.clock)
             && let Some(wish) = task.wish()
         {
-            clock.tracer.hand_in(notification, response, wish);
+            let source: Arc<dyn Source> = Arc::clone(&self.shared) as _;
+            clock.tracer.hand_in(source, notification, response, wish);
             return;
         }
         // ENOENT: the caller was killed meanwhile; there is nobody to tell.

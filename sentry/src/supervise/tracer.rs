@@ -26,8 +26,8 @@ use shim::vdso::trace::{self, Event};
 use syscalls::guest::Around;
 use syscalls::reply::Response;
 
-use super::Shared;
 use super::clock::Clock;
+use super::{Shared, World};
 use crate::platform::{Listener, Notification};
 
 /// How long the new vDSO of a program is looked for that cannot be stopped.
@@ -35,8 +35,28 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Between two such looks.
 const PAUSE: Duration = Duration::from_micros(500);
 
+/// Whom a call is answered through.
+pub trait Source: Send + Sync {
+    /// Whether the call is still pending.
+    fn valid(&self, id: u64) -> bool;
+
+    /// Answers it, as [`Listener::respond`].
+    fn respond(&self, id: u64, response: Response) -> Result<(), Errno>;
+}
+
+impl<P: Listener> Source for Shared<P> {
+    fn valid(&self, id: u64) -> bool {
+        Listener::valid(&self.platform, id)
+    }
+
+    fn respond(&self, id: u64, response: Response) -> Result<(), Errno> {
+        self.platform.respond(id, response)
+    }
+}
+
 /// A call that is to go on under the tracer's eyes.
 struct Errand {
+    source: Arc<dyn Source>,
     notification: Notification,
     response: Response,
     wish: Around,
@@ -66,8 +86,9 @@ impl Tracer {
     }
 
     /// Hands a call in: it is answered with `response` when its wish has been prepared.
-    pub fn hand_in(&self, notification: Notification, response: Response, wish: Around) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(Errand { notification, response, wish });
+    pub fn hand_in(&self, source: Arc<dyn Source>, notification: Notification, response: Response, wish: Around) {
+        let errand = Errand { source, notification, response, wish };
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(errand);
         // It cannot be full: it is emptied by whoever takes the queue.
         let _ = self.bell.write(1);
     }
@@ -95,22 +116,22 @@ struct Late {
 }
 
 /// The thread's own.
-struct Rounds<'a, P> {
-    shared: &'a Shared<P>,
+struct Rounds<'a> {
+    world: &'a World,
     clock: &'a Clock,
-    init: i32,
+    init: Option<i32>,
     /// What is to be given back at the stop of a thread.
     traced: HashMap<i32, Around>,
 }
 
-/// Starts the tracer's thread. `init` traces the first program.
-pub fn start<P: Listener>(shared: Arc<Shared<P>>, init: i32) -> Result<(), Errno> {
+/// Starts the tracer's thread. `init` traces the first program; of a container nobody does.
+pub fn start(world: Arc<World>, init: Option<i32>) -> Result<(), Errno> {
     let run = move || {
-        let Some(clock) = &shared.clock else { return };
-        let mut rounds = Rounds { shared: &shared, clock, init, traced: HashMap::new() };
+        let Some(clock) = &world.clock else { return };
+        let mut rounds = Rounds { world: &world, clock, init, traced: HashMap::new() };
         loop {
             if rounds.round().is_err() {
-                shared.fail();
+                world.fail();
             }
         }
     };
@@ -118,9 +139,9 @@ pub fn start<P: Listener>(shared: Arc<Shared<P>>, init: i32) -> Result<(), Errno
     thread.map(drop).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EAGAIN)))
 }
 
-impl<P: Listener> Rounds<'_, P> {
+impl Rounds<'_> {
     fn proc(&self) -> BorrowedFd<'_> {
-        self.shared.proc.as_fd()
+        self.world.proc.as_fd()
     }
 
     /// Waits for something to happen, and deals with all that has.
@@ -151,13 +172,13 @@ impl<P: Listener> Rounds<'_, P> {
 
     /// Seizes the caller and lets its call go on.
     fn begin(&mut self, errand: Errand) {
-        let Errand { notification, response, wish } = errand;
+        let Errand { source, notification, response, wish } = errand;
         let tid = notification.tid;
         match trace::seize(tid) {
             Ok(()) => {
                 if let Around::Change { at, to, .. } = &wish {
                     // Now the thread id cannot be given to another any more.
-                    if Listener::valid(&self.shared.platform, notification.id) {
+                    if source.valid(notification.id) {
                         let _ = write(tid, at.0, to);
                     }
                 }
@@ -168,9 +189,9 @@ impl<P: Listener> Rounds<'_, P> {
             // It is gone, or it is traced by a debugger and its timer goes by the host's clock.
             Err(_) => {}
         }
-        match self.shared.platform.respond(notification.id, response) {
+        match source.respond(notification.id, response) {
             Ok(()) | Err(Errno::ENOENT) => {}
-            Err(_) => self.shared.fail(),
+            Err(_) => self.world.fail(),
         }
     }
 
@@ -200,13 +221,13 @@ impl<P: Listener> Rounds<'_, P> {
         }
         let Some((process, tracer)) = self.process_and_tracer(tid) else { return };
         // The first program is patched by init.
-        if tracer != self.init {
+        if Some(tracer) != self.init {
             self.clock.tracer.late().push(Late { process, until: Instant::now() + PATIENCE });
         }
     }
 
     fn look_for_late_ones(&mut self) {
-        let (clock, proc) = (self.clock, self.shared.proc.as_fd());
+        let (clock, proc) = (self.clock, self.world.proc.as_fd());
         clock.tracer.late().retain(|late| match clock.make_plain(proc, late.process, true) {
             Ok(true) | Err(Errno::ENOENT | Errno::ESRCH) => false,
             _ => Instant::now() < late.until,

@@ -71,6 +71,8 @@ pub struct Watch {
     watched: Watched,
     /// The process that mounts, which is no process of the guest's.
     mounter: Option<String>,
+    /// Whether pid 1 is the supervisor.
+    supervised: bool,
     ticks_per_second: u64,
     page: u64,
     peak: Sum,
@@ -89,6 +91,7 @@ impl Watch {
             proc,
             watched,
             mounter: mounter.map(|pid| pid.to_string()),
+            supervised: true,
             ticks_per_second: configured(nix::unistd::SysconfVar::CLK_TCK, 100).max(1),
             page: configured(nix::unistd::SysconfVar::PAGE_SIZE, 4096),
             peak: Sum::default(),
@@ -110,7 +113,9 @@ impl Watch {
         let Ok(mut directory) = Dir::openat(&self.proc, ".", flags, Mode::empty()) else { return Vec::new() };
         let names = directory.iter().flatten().filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
         let is_process = |name: &String| name.bytes().all(|byte| byte.is_ascii_digit());
-        names.filter(|name| is_process(name) && name != "1" && Some(name) != self.mounter.as_ref()).collect()
+        names
+            .filter(|name| is_process(name) && (name != "1" || !self.supervised) && Some(name) != self.mounter.as_ref())
+            .collect()
     }
 
     /// Adds up what all processes use. Of init nothing but its processor time and its being there counts.
@@ -181,6 +186,12 @@ impl Usage {
     /// Of the processes shown by `proc`, as [`Watch`].
     pub fn new(proc: OwnedFd, init: i32, mounter: Option<Pid>) -> Self {
         Self { watch: Watch::new(proc, Watched::default(), mounter), init, last: Mutex::default() }
+    }
+
+    /// Of a container, all of whose processes are shown by `proc`, the first one as well.
+    pub fn of_container(proc: OwnedFd) -> Self {
+        let watch = Watch { supervised: false, ..Watch::new(proc, Watched::default(), None) };
+        Self { watch, init: 0, last: Mutex::default() }
     }
 
     /// Bytes of memory, and threads.

@@ -42,33 +42,48 @@ impl Caller {
     }
 }
 
-/// A thread that is its caller.
-struct Acting;
+/// Who a thread of the supervisor is while it acts for nobody: root, or, in a container without one, whoever made it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resting {
+    /// Its user.
+    pub user: u32,
+    /// Its group.
+    pub group: u32,
+    /// Its supplementary groups. Where the kernel lets nobody change them, the guest has the same.
+    pub groups: Vec<u32>,
+}
 
-impl Acting {
-    fn begin(caller: &Caller) -> Result<Self, Errno> {
-        let acting = Self;
+/// A thread that is its caller.
+struct Acting<'a>(&'a Resting);
+
+impl<'a> Acting<'a> {
+    fn begin(resting: &'a Resting, caller: &Caller) -> Result<Self, Errno> {
+        let acting = Self(resting);
         capabilities::change_ids()?;
-        raw::set_own_groups(&caller.groups)?;
+        if caller.groups != resting.groups {
+            raw::set_own_groups(&caller.groups)?;
+        }
         raw::set_own_effective_group(caller.group)?;
         raw::set_own_effective_user(caller.user)?;
         capabilities::act_with(caller.capabilities)?;
         Ok(acting)
     }
 
-    fn end() -> Result<(), Errno> {
+    fn end(&self) -> Result<(), Errno> {
         // The real id is still ours, so this needs no capability.
-        raw::set_own_effective_user(0)?;
+        raw::set_own_effective_user(self.0.user)?;
         capabilities::change_ids()?;
-        raw::set_own_effective_group(0)?;
-        raw::set_own_groups(&[])?;
+        raw::set_own_effective_group(self.0.group)?;
+        if nix::unistd::getgroups()?.iter().map(|group| group.as_raw()).ne(self.0.groups.iter().copied()) {
+            raw::set_own_groups(&self.0.groups)?;
+        }
         capabilities::rest()
     }
 }
 
-impl Drop for Acting {
+impl Drop for Acting<'_> {
     fn drop(&mut self) {
-        if Self::end().is_err() {
+        if self.end().is_err() {
             shim::sys::exit_now(125);
         }
     }
@@ -81,7 +96,7 @@ impl<P: Platform> Task<'_, P> {
         let follows = self.may_wait();
         self.wait_or_leave()?;
         self.acting.set(Some(follows));
-        let acting = Acting::begin(&caller);
+        let acting = Acting::begin(&self.shared.resting, &caller);
         let answer = acting.map(|_acting| act());
         self.acting.set(None);
         answer?

@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::stat::fstat;
 use syscalls::mount::order::{Kind, Order, PERCENT, RESIZE, WRITABLE};
 
@@ -27,6 +28,10 @@ impl Server {
                 let mount = sys::fs_mount(context.as_fd(), attributes(order) | sys::NO_EXEC)?;
                 sys::attach(mount.as_fd(), target.as_fd())
             }
+            (Kind::Queues, [target]) if self.guard.is_some() => {
+                let queues = self.queues.as_ref().ok_or(Errno::EPERM)?;
+                show(queues.as_fd(), target.as_fd(), false, attributes(order) | sys::NO_DEV, true).map(drop)
+            }
             (Kind::Queues, [target]) => {
                 let context = named(c"mqueue", text)?;
                 let mount = sys::fs_mount(context.as_fd(), attributes(order) | sys::NO_DEV)?;
@@ -34,21 +39,31 @@ impl Server {
             }
             (Kind::Processes, [target]) => {
                 let processes = self.processes.as_ref().ok_or(Errno::EPERM)?;
-                let copy = show(processes.as_fd(), target.as_fd(), true, sys::NO_DEV | sys::NO_SUID | sys::NO_EXEC)?;
+                let copy = show(
+                    processes.as_fd(),
+                    target.as_fd(),
+                    true,
+                    sys::NO_DEV | sys::NO_SUID | sys::NO_EXEC,
+                    self.guard.is_some(),
+                )?;
                 self.note_copy(copy.as_fd())
             }
             (Kind::Bind, [source, target]) => {
-                match show(source.as_fd(), target.as_fd(), false, attributes(order)) {
+                let whole = self.covers_something(source.as_fd())?;
+                match show(source.as_fd(), target.as_fd(), whole, attributes(order), self.guard.is_some()) {
+                    Ok(copy) if whole => self.note_copy(copy.as_fd()),
                     // Something beneath is locked to it: it comes along, or what it covers would come to light.
                     Err(Errno::EINVAL) => {
-                        let copy = show(source.as_fd(), target.as_fd(), true, attributes(order))?;
+                        let copy = show(source.as_fd(), target.as_fd(), true, attributes(order), false)?;
                         self.note_copy(copy.as_fd())
                     }
                     other => other.map(drop),
                 }
             }
             (Kind::BindAll, [source, target]) => {
-                show(source.as_fd(), target.as_fd(), true, attributes(order)).map(drop)
+                let whole = self.covers_something(source.as_fd())?;
+                let copy = show(source.as_fd(), target.as_fd(), true, attributes(order), self.guard.is_some())?;
+                if whole { self.note_copy(copy.as_fd()) } else { Ok(()) }
             }
             (Kind::Overlay, [target, layers @ ..]) => self.overlay(order, text, target.as_fd(), layers),
             _ => Err(Errno::EINVAL),
@@ -95,9 +110,10 @@ impl Server {
             _ => return Err(Errno::EINVAL),
         };
         // On a file system of the host an overlay would leave marks and devices, and copy set-id bits there.
-        if changes.is_some_and(|(upper, _)| !self.is_private(upper.as_fd())) {
+        if self.guard.is_none() && changes.is_some_and(|(upper, _)| !self.is_private(upper.as_fd())) {
             return Err(Errno::EINVAL);
         }
+        self.may_be_layers(layers)?;
         let by_descriptor = || {
             let context = named(c"overlay", text)?;
             for layer in lower {
@@ -151,6 +167,7 @@ impl Server {
         }
         let set = u64::from(order.set);
         let clear = u64::from(order.clear) & (sys::READ_ONLY | sys::NO_EXEC | NO_SYMLINKS);
+        let clear = clear & !self.stays(target)?;
         let both = MountAttributes { set, clear, ..Default::default() };
         match sys::set_mount_attributes(target, false, &both) {
             Err(Errno::EPERM) if set != 0 => {
@@ -200,9 +217,12 @@ fn named(kind: &CStr, source: &[u8]) -> Result<OwnedFd, Errno> {
 }
 
 /// Attaches a copy of `source` at `target`, and returns it. It keeps the restrictions of its source, and gets these.
-fn show(source: BorrowedFd, target: BorrowedFd, recursive: bool, set: u64) -> Result<OwnedFd, Errno> {
+///
+/// A copy that is to be `apart` shares no propagation with its source, which the host may share.
+fn show(source: BorrowedFd, target: BorrowedFd, recursive: bool, set: u64, apart: bool) -> Result<OwnedFd, Errno> {
     let copy = sys::clone_tree(Some(source), c"", recursive)?;
-    sys::set_mount_attributes(copy.as_fd(), recursive, &MountAttributes { set, ..Default::default() })?;
+    let propagation = if apart { libc::MS_PRIVATE } else { 0 };
+    sys::set_mount_attributes(copy.as_fd(), recursive, &MountAttributes { set, propagation, ..Default::default() })?;
     sys::attach(copy.as_fd(), target)?;
     Ok(copy)
 }

@@ -6,6 +6,7 @@
 //! orders from the supervisor only, and allows itself a few calls by a filter of its own. It dies with the supervisor,
 //! which is pid 1 of its pid namespace.
 
+mod guard;
 mod make;
 mod memory;
 mod serve;
@@ -62,6 +63,9 @@ pub const OWN_CALLS: &[&str] = &[
     "write",
 ];
 
+/// What it needs beside them where it guards a container's mounts.
+pub const OWN_CALLS_INSIDE: &[&str] = &["readlinkat"];
+
 /// Started, and waiting for the guest's mount namespace.
 #[derive(Debug)]
 pub struct Started {
@@ -85,8 +89,51 @@ pub fn start(plan: &Plan, proc: &OwnedFd) -> Result<Option<Started>, Failure> {
     }
 }
 
+/// Starts it for a container whose user and mount namespaces the caller has joined, and waits until it is ready. Nothing is
+/// locked there, so it guards what the container's runtime has mounted. `proc` is a procfs that knows it.
+pub fn start_inside(mounting: &Mounting, proc: &OwnedFd) -> Result<Orders, Failure> {
+    let (here, there) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+        .step(|| "make a channel to the process that mounts")?;
+    let step = || "start the process that mounts";
+    if sys::clone(0).step(step)?.is_none() {
+        drop(here);
+        sys::exit_now(run_inside(mounting, &there, proc));
+    }
+    drop(there);
+    outcome(here.as_fd()).step(step)?;
+    Ok(Orders(Mutex::new(here)))
+}
+
+fn run_inside(mounting: &Mounting, channel: &OwnedFd, proc: &OwnedFd) -> i32 {
+    let ready = || {
+        // With the supervisor goes the only one who gives orders.
+        sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0)
+            .step(|| "tie the process that mounts to its orders")?;
+        keep_only(channel, proc);
+        sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).step(|| "protect the process that mounts")?;
+        let server = serve::Server::inside(mounting, proc)?;
+        capabilities::keep_for_mounting()?;
+        sys::load_filter(&mounting.filter, 0).step(|| "confine the process that mounts")?;
+        Ok(server)
+    };
+    obey_until_the_end(ready(), channel)
+}
+
 fn run(mounting: &Mounting, channel: &OwnedFd, proc: &OwnedFd) -> i32 {
-    // Of everything that the monitor had open nothing may stay.
+    keep_only(channel, proc);
+    let ready = capabilities::keep_for_joining_to_mount()
+        .and_then(|()| sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).step(|| "protect the process that mounts"))
+        .and_then(|_| serve::Server::join(mounting, channel, proc))
+        .and_then(|server| {
+            capabilities::keep_for_mounting()?;
+            sys::load_filter(&mounting.filter, 0).step(|| "confine the process that mounts")?;
+            Ok(server)
+        });
+    obey_until_the_end(ready, channel)
+}
+
+/// Of everything that the monitor had open nothing may stay.
+fn keep_only(channel: &OwnedFd, proc: &OwnedFd) {
     let mut next = 0;
     let mut keep: [RawFd; 2] = [channel.as_raw_fd(), proc.as_raw_fd()];
     keep.sort_unstable();
@@ -97,14 +144,9 @@ fn run(mounting: &Mounting, channel: &OwnedFd, proc: &OwnedFd) -> i32 {
         next = fd + 1;
     }
     sys::close_range(next, u32::MAX);
-    let ready = capabilities::keep_for_joining_to_mount()
-        .and_then(|()| sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).step(|| "protect the process that mounts"))
-        .and_then(|_| serve::Server::join(mounting, channel, proc))
-        .and_then(|server| {
-            capabilities::keep_for_mounting()?;
-            sys::load_filter(&mounting.filter, 0).step(|| "confine the process that mounts")?;
-            Ok(server)
-        });
+}
+
+fn obey_until_the_end(ready: Result<serve::Server, Failure>, channel: &OwnedFd) -> i32 {
     match ready {
         Ok(mut server) => {
             serve::answer(channel.as_fd(), Ok(()));

@@ -12,6 +12,7 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{chdir, fchdir, write};
 use syscalls::mount::order::{Kind, LONGEST, MOST_FILES, Order};
 
+use super::guard::Guard;
 use super::memory::Memory;
 use super::table::{self, Copy, Mount};
 use crate::failure::{Failure, Step};
@@ -24,7 +25,7 @@ const RECOUNT: u64 = 64;
 /// What it works with.
 pub(super) struct Server {
     /// A procfs that knows this process, mounted nowhere.
-    proc: OwnedFd,
+    pub(super) proc: OwnedFd,
     /// The descriptors of this process, as a directory of it.
     pub(super) descriptors: OwnedFd,
     /// The view's `/proc`, if it has one.
@@ -43,6 +44,10 @@ pub(super) struct Server {
     count: u64,
     /// Mounts since then.
     uncounted: u64,
+    /// What may be changed, where the kernel locks nothing.
+    pub(super) guard: Option<Guard>,
+    /// The message queues of a container.
+    pub(super) queues: Option<OwnedFd>,
 }
 
 impl Server {
@@ -55,6 +60,15 @@ impl Server {
             return Err(Failure::check(step()));
         }
         sys::join(mounts.as_fd()).step(|| "join the guest's mount namespace")?;
+        Self::new(mounting, proc, None)
+    }
+
+    /// For a container, in whose namespaces this process is already.
+    pub(super) fn inside(mounting: &Mounting, proc: &OwnedFd) -> Result<Self, Failure> {
+        Self::new(mounting, proc, Some(Guard::default()))
+    }
+
+    fn new(mounting: &Mounting, proc: &OwnedFd, guard: Option<Guard>) -> Result<Self, Failure> {
         let directory = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
         let descriptors = sys::open_at(Some(proc.as_fd()), c"self/fd", directory, 0, 0).step(|| "open descriptors")?;
         let processes = sys::open_at(None, c"/proc", directory, 0, 0).ok();
@@ -76,6 +90,9 @@ impl Server {
             view: 0,
             count: 0,
             uncounted: 0,
+            // Not a new one: this process is in another ipc namespace.
+            queues: guard.as_ref().and_then(|_| sys::open_at(None, c"/dev/mqueue", directory, 0, 0).ok()),
+            guard,
         };
         server.view = server.mounts().step(|| "count the view's mounts")?.len() as u64;
         Ok(server)
@@ -105,11 +122,16 @@ impl Server {
             (Kind::Unmount, []) => self.unmount(&order, text),
             (Kind::Change, [target]) => self.change(&order, target.as_fd()),
             (Kind::Propagate, [target]) => self.propagate(&order, target.as_fd()),
-            (Kind::Move, [source, target]) => sys::attach(source.as_fd(), target.as_fd()),
+            (Kind::Move, [source, target]) => {
+                self.may_move(source.as_fd(), target.as_fd())?;
+                sys::attach(source.as_fd(), target.as_fd())
+            }
             _ => {
                 self.make_room()?;
                 let before = self.count;
+                let place = self.place(kind, files)?;
                 self.make(kind, &order, text, files)?;
+                self.note_own(place);
                 self.count = before + 1;
                 // With all that is beneath, or in every peer of the target: who knows how many.
                 self.uncounted += if kind == Kind::BindAll { RECOUNT } else { 1 };
@@ -133,16 +155,27 @@ impl Server {
         if !text.starts_with(b"/") || text.iter().all(|byte| *byte == b'/') {
             return Err(Errno::EINVAL);
         }
+        let pinned = if self.guard.is_some() { Some(self.pin(&path)?) } else { None };
+        let path = pinned.unwrap_or(path);
+        let result = self.unmount_at(order, &path);
+        if self.guard.is_some() {
+            // Not to keep a directory of the container busy.
+            chdir(c"/")?;
+        }
+        result
+    }
+
+    fn unmount_at(&mut self, order: &Order, path: &CStr) -> Result<(), Errno> {
         let flags = order.flags.cast_signed() | libc::UMOUNT_NOFOLLOW;
-        let counts = self.memory.is_at(&path);
+        let counts = self.memory.is_at(path);
         let lazily = flags & libc::MNT_DETACH != 0;
         let before = if lazily && !self.memory.is_empty() { self.mounts()? } else { Vec::new() };
-        match sys::unmount(&path, flags) {
+        match sys::unmount(path, flags) {
             // The supervisor's look at the place was a use of the mount, to the kernel: the mark is kept here.
-            Err(Errno::EAGAIN) if flags & libc::MNT_EXPIRE != 0 && self.was_marked(&path) => {
-                sys::unmount(&path, flags & !libc::MNT_EXPIRE)?;
+            Err(Errno::EAGAIN) if flags & libc::MNT_EXPIRE != 0 && self.was_marked(path) => {
+                sys::unmount(path, flags & !libc::MNT_EXPIRE)?;
             }
-            Err(Errno::EBUSY) if self.take_copy(&path).is_some() => sys::unmount(&path, flags | libc::MNT_DETACH)?,
+            Err(Errno::EBUSY) if self.take_copy(path).is_some() => sys::unmount(path, flags | libc::MNT_DETACH)?,
             other => other?,
         }
         self.count = self.count.saturating_sub(1);
@@ -179,6 +212,7 @@ impl Server {
     }
 
     fn propagate(&mut self, order: &Order, target: BorrowedFd) -> Result<(), Errno> {
+        self.may_propagate(order, target)?;
         let attributes = sys::MountAttributes { propagation: u64::from(order.propagation), ..Default::default() };
         self.uncounted = RECOUNT;
         sys::set_mount_attributes(target, order.flags & syscalls::mount::order::RECURSIVE != 0, &attributes)

@@ -16,10 +16,18 @@ pub(super) struct Mount {
     pub(super) id: u64,
     pub(super) parent: u64,
     pub(super) device: u64,
+    /// Mounts made in it are made elsewhere too.
+    pub(super) shared: bool,
+    /// It is left out of copies.
+    pub(super) unbindable: bool,
 }
 
 /// The table of this process's mount namespace, by a procfs that knows it.
 pub(super) fn read(proc: &OwnedFd) -> Result<Vec<Mount>, Errno> {
+    Ok(text(proc)?.split(|byte| *byte == b'\n').filter_map(parse).collect())
+}
+
+fn text(proc: &OwnedFd) -> Result<Vec<u8>, Errno> {
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
     let file = sys::open_at(Some(proc.as_fd()), c"self/mountinfo", flags, 0, 0)?;
     let mut text = Vec::new();
@@ -30,7 +38,34 @@ pub(super) fn read(proc: &OwnedFd) -> Result<Vec<Mount>, Errno> {
             length => text.extend_from_slice(&chunk[..length]),
         }
     }
-    Ok(text.split(|byte| *byte == b'\n').filter_map(parse).collect())
+    Ok(text)
+}
+
+/// The same with the place of each, as this process's root sees it.
+pub(super) fn places(proc: &OwnedFd) -> Result<Vec<(Mount, Vec<u8>)>, Errno> {
+    let place = |line: &[u8]| Some(unescaped(line.split(|byte| *byte == b' ').nth(4)?));
+    let text = text(proc)?;
+    Ok(text.split(|byte| *byte == b'\n').filter_map(|line| Some((parse(line)?, place(line)?))).collect())
+}
+
+/// Blanks, tabs, newlines and backslashes are written as three octal digits.
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, tail @ ..] = rest {
+        let octal = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok();
+        match (first, tail.get(..3).and_then(octal)) {
+            (b'\\', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    bytes
 }
 
 fn parse(line: &[u8]) -> Option<Mount> {
@@ -38,7 +73,11 @@ fn parse(line: &[u8]) -> Option<Mount> {
     let mut number = || fields.next()??.parse().ok();
     let (id, parent) = (number()?, number()?);
     let (major, minor) = fields.next()??.split_once(':')?;
-    Some(Mount { id, parent, device: libc::makedev(major.parse().ok()?, minor.parse().ok()?) })
+    let device = libc::makedev(major.parse().ok()?, minor.parse().ok()?);
+    // Root, place and options; then optional fields, up to a dash.
+    let optional: Vec<_> = fields.skip(3).map_while(|field| field.filter(|field| *field != "-")).collect();
+    let shared = optional.iter().any(|field| field.starts_with("shared:"));
+    Some(Mount { id, parent, device, shared, unbindable: optional.contains(&"unbindable") })
 }
 
 /// How many mounts lie beneath the mount `top`.
@@ -86,7 +125,8 @@ mod tests {
                      7 5 0:45 / /mnt/c rw - proc none rw\n8 7 0:45 / /mnt/c rw - proc none rw\nnonsense\n";
         let table: Vec<Mount> = text.split(|byte| *byte == b'\n').filter_map(parse).collect();
         assert_eq!(table.len(), 4);
-        assert_eq!(table[1].device, libc::makedev(0, 44));
+        assert_eq!((table[1].device, table[1].shared, table[2].shared), (libc::makedev(0, 44), true, false));
+        assert_eq!(unescaped(b"/mnt/a\\040b"), b"/mnt/a b");
         assert_eq!([1, 5, 7, 8, 9].map(|id| beneath(&table, id)), [3, 2, 1, 0, 0]);
     }
 }

@@ -10,8 +10,11 @@ use crate::reply::{Answer, Reply};
 
 const REMEDY: &str = "give the sandbox a clock of its own with --clock virtual";
 
+const OF_CONTAINERS: &str = "give the container a clock of its own with the annotation dev.sentry.clock=virtual";
+
 pub(super) fn deny(guest: &dyn Guest, call: &'static str, what: String) -> Answer {
-    guest.record(Denial { call, what, remedy: REMEDY.into() });
+    let remedy = if guest.rules().container.is_some() { OF_CONTAINERS } else { REMEDY };
+    guest.record(Denial { call, what, remedy: remedy.into() });
     Err(Errno::EPERM)
 }
 

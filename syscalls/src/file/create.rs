@@ -5,6 +5,7 @@ use nix::libc;
 use nix::sys::stat::{Mode as Permissions, SFlag, major, minor, mkdirat, mknodat};
 
 use super::SET_ID;
+use super::device::{mknod_at_in_container, mknod_in_container};
 use super::open::set_id_bits;
 use super::pretend::{capability, made, record};
 use super::walk::{Parent, Umask, names_stay};
@@ -21,6 +22,7 @@ crate::syscalls! {
         FakeRoot => Emulate(mkdir),
         PathCalls => Emulate(mkdir) when MKDIR_JUDGED,
         ProtectedNames => Emulate(mkdir) when MKDIR_JUDGED,
+        Container => Allow,
     };
     /// Makes a directory, relative to a directory.
     /// Fails with `EPERM` when set-id bits are asked for.
@@ -28,14 +30,19 @@ crate::syscalls! {
         FakeRoot => Emulate(mkdir_at),
         PathCalls => Emulate(mkdir_at) when MKDIRAT_JUDGED,
         ProtectedNames => Emulate(mkdir_at) when MKDIRAT_JUDGED,
+        Container => Allow,
     };
     /// Makes a file, FIFO, socket file or whiteout.
     /// Fails with `EPERM` for devices and when set-id bits are asked for.
+    /// In a container null, zero, full, random, urandom and tty can be made by its root, everything else but devices by whom the kernel lets.
+    /// Limit: in a container that has a user namespace of its own such a device is an empty file with the one in `/dev` mounted on it: its permissions and owner are those of the one in `/dev`, and it is unmounted before it is removed (until then `EBUSY`).
     /// Limit: under `--fake-root` a device is an empty regular file that is told to be one; only numbers that the sandbox has itself can be opened, and directory listings show a regular file.
     mknod(path: PathPtr, mode: Mode, device: Device) File Default Filter(MKNOD) {
         FakeRoot => Emulate(mknod),
         PathCalls => Emulate(mknod) when MKNOD_JUDGED,
         ProtectedNames => Emulate(mknod) when MKNOD_JUDGED,
+        RealDevices => EmulateSlow(mknod_in_container) when MKNOD_REAL,
+        Container => EmulateSlow(mknod_in_container) when MKNOD_DEVICES,
     };
     /// Makes a file, FIFO, socket file or whiteout, relative to a directory.
     /// Fails with `EPERM` for devices and when set-id bits are asked for.
@@ -43,6 +50,8 @@ crate::syscalls! {
         FakeRoot => Emulate(mknod_at),
         PathCalls => Emulate(mknod_at) when MKNODAT_JUDGED,
         ProtectedNames => Emulate(mknod_at) when MKNODAT_JUDGED,
+        RealDevices => EmulateSlow(mknod_at_in_container) when MKNODAT_REAL,
+        Container => EmulateSlow(mknod_at_in_container) when MKNODAT_DEVICES,
     };
 }
 
@@ -78,11 +87,31 @@ macro_rules! node_checks {
         ]
     };
 }
+/// What a container may make without being asked: everything but devices, and of those the overlay's mark and these.
+macro_rules! device_checks {
+    ($mode:literal $(, $harmless:literal)*) => {
+        &[
+            Check { all: &[of_type($mode, libc::S_IFCHR), Test { arg: $mode + 1, op: Op::Equal(0) }], then: Allow },
+            $(
+                Check {
+                    all: &[of_type($mode, libc::S_IFCHR), Test { arg: $mode + 1, op: Op::Equal($harmless) }],
+                    then: Allow,
+                },
+            )*
+            Check { all: &[of_type($mode, libc::S_IFCHR)], then: Notify },
+            Check { all: &[of_type($mode, libc::S_IFBLK)], then: Notify },
+        ]
+    };
+}
 const REFUSED: Verdict = Fail(Errno::EPERM);
 const MKNOD: &[Check] = node_checks!(1, Allow);
 const MKNOD_JUDGED: &[Check] = node_checks!(1, Notify);
 const MKNODAT: &[Check] = node_checks!(2, Allow);
 const MKNODAT_JUDGED: &[Check] = node_checks!(2, Notify);
+const MKNOD_DEVICES: &[Check] = device_checks!(1);
+const MKNODAT_DEVICES: &[Check] = device_checks!(2);
+const MKNOD_REAL: &[Check] = device_checks!(1, 0x103, 0x105, 0x107, 0x108, 0x109, 0x500);
+const MKNODAT_REAL: &[Check] = device_checks!(2, 0x103, 0x105, 0x107, 0x108, 0x109, 0x500);
 
 fn mkdir(guest: &dyn Guest, path: PathPtr, mode: Mode) -> Answer {
     make_directory(guest, "mkdir", DirFd::CWD, path, mode)

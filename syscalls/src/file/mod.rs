@@ -8,6 +8,7 @@
 mod absent;
 mod create;
 mod cwd;
+mod device;
 pub(crate) mod judge;
 mod link;
 mod mode;

@@ -33,6 +33,7 @@ crate::syscalls! {
         FakeRoot => Emulate(chmod),
         RealIds => Emulate(chmod) when SECOND_STRIPPED,
         PathCalls => Emulate(chmod) when SECOND_JUDGED,
+        Container => Allow,
     };
     /// Changes the permissions of an open file.
     /// Fails with `EPERM` for set-id bits.
@@ -41,6 +42,7 @@ crate::syscalls! {
         FakeRoot => Emulate(fchmod),
         RealIds => Emulate(fchmod) when SECOND_STRIPPED,
         PathRules => Emulate(fchmod) when SECOND_JUDGED,
+        Container => Allow,
     };
     /// Changes the permissions of a file, relative to a directory.
     /// Fails with `EPERM` for set-id bits.
@@ -49,6 +51,7 @@ crate::syscalls! {
         FakeRoot => Emulate(fchmodat),
         RealIds => Emulate(fchmodat) when THIRD_STRIPPED,
         PathCalls => Emulate(fchmodat) when THIRD_JUDGED,
+        Container => Allow,
     };
     /// Changes the permissions of a file or link, relative to a directory.
     /// Fails with `EPERM` for set-id bits.
@@ -57,6 +60,7 @@ crate::syscalls! {
         FakeRoot => Emulate(fchmodat2),
         RealIds => Emulate(fchmodat2) when THIRD_STRIPPED,
         PathCalls => Emulate(fchmodat2) when THIRD_JUDGED,
+        Container => Allow,
     };
     /// Sets which permissions new files do not get.
     umask(mode: Mode) File Judge Allow;

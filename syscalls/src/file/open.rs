@@ -39,6 +39,7 @@ crate::syscalls! {
         PathCalls => Emulate(open) when OPEN_ALL,
         ProtectedNames => Emulate(open) when OPEN_JUDGED,
         TracePaths => Observe(open_seen) when OPEN_SEEN,
+        Container => Allow,
     };
     /// Opens a file, relative to a directory.
     /// Fails with `EPERM` when it would create one with set-id bits.
@@ -48,6 +49,7 @@ crate::syscalls! {
         PathCalls => Emulate(open_at) when OPENAT_ALL,
         ProtectedNames => Emulate(open_at) when OPENAT_JUDGED,
         TracePaths => Observe(open_at_seen) when OPENAT_SEEN,
+        Container => Allow,
     };
     /// Creates or empties a file.
     /// Fails with `EPERM` when it would create one with set-id bits.
@@ -56,6 +58,7 @@ crate::syscalls! {
         FakeRoot => Emulate(creat),
         PathCalls => Emulate(creat) when CREAT_JUDGED,
         ProtectedNames => Emulate(creat) when CREAT_JUDGED,
+        Container => Allow,
     };
 }
 

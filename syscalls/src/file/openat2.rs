@@ -24,7 +24,10 @@ crate::syscalls! {
     /// Limit: `O_PATH` and unusual devices fail with `ENOSYS`; so does creating through a link under `RESOLVE_BENEATH` or `RESOLVE_IN_ROOT`.
     /// Limit: FIFOs and `/dev/tty` as for `open`.
     /// Limit: `RESOLVE_CACHED` always fails with `EAGAIN`.
-    openat2(dir: DirFd, path: PathPtr, how: UserPtr, size: Size) File Default Emulate(openat2) { RealIds => Errno(ENOSYS) };
+    openat2(dir: DirFd, path: PathPtr, how: UserPtr, size: Size) File Default Emulate(openat2) {
+        RealIds => Errno(ENOSYS),
+        Container => Allow,
+    };
 }
 
 /// `struct open_how` as its first version has it; later ones may only be longer.

@@ -189,7 +189,11 @@ impl ByHand<'_> {
         match kernels_walk(Some(dir.as_fd()), name, OFlag::empty(), ResolveFlag::empty()) {
             // A magic link: the kernel leads to the object itself, whatever its name.
             Err(Errno::ELOOP) if !self.magic => Err(Errno::ELOOP),
-            Err(Errno::ELOOP) if !may_look_behind(self.guest, &stat) && !self.is_its_own(&object)? => {
+            // In a container that shows the host's processes, those of the same user are not its own to look behind.
+            Err(Errno::ELOOP)
+                if (self.guest.rules().container.is_some() || !may_look_behind(self.guest, &stat))
+                    && !self.is_its_own(&object)? =>
+            {
                 Err(Errno::EACCES)
             }
             Err(Errno::ELOOP) => {

@@ -50,7 +50,7 @@ crate::syscalls! {
     /// Changes the root of the caller: refused with `EPERM` and reported.
     /// Under `--fake-root` it is the kernel's own, within the view, for those who pretend to have `CAP_SYS_CHROOT`.
     /// Limit: a root that does not exist is `EPERM` too, not `ENOENT`, to whoever may not change it.
-    chroot(root: PathPtr) Mount Default Emulate(chroot) { FakeRoot => Permit(may_change_root), RealIds => Observe(chroot_seen) };
+    chroot(root: PathPtr) Mount Default Emulate(chroot) { FakeRoot => Permit(may_change_root), RealIds => Observe(chroot_seen), Container => Allow };
     /// Describes a mount of the view.
     statmount(request: UserPtr, buffer: UserPtr, size: Size, flags: Flags) Mount Compat Allow;
     /// Lists the mounts of the view.
@@ -143,6 +143,11 @@ fn chroot(guest: &dyn Guest, root: PathPtr) -> Answer {
 }
 
 fn deny(guest: &dyn Guest, call: &'static str, what: String, remedy: String) -> Answer {
+    let remedy = match (&guest.rules().container, call) {
+        (None, _) => remedy,
+        (Some(_), "mount" | "umount2") => "choose a policy that mounts, such as dev.sentry.policy=default".to_owned(),
+        (Some(_), _) => "the root of a container is its engine's to choose".to_owned(),
+    };
     guest.record(Denial { call, what, remedy: remedy.into() });
     Err(Errno::EPERM)
 }

@@ -43,6 +43,10 @@ const NSFS_MAGIC: nix::sys::statfs::FsType = nix::sys::statfs::FsType(0x6e73_667
 /// Who mounts for the guest. Where it is root for itself, it must not have given that up.
 fn mounter(guest: &dyn Guest) -> Result<&dyn Mounter, Errno> {
     const SYS_ADMIN: u32 = 21;
+    // Who may mount over a container's /etc is its root.
+    if !guest.may(SYS_ADMIN)? {
+        return Err(Errno::EPERM);
+    }
     if guest.rules().fake_root && !guest.credentials()?.can(SYS_ADMIN) {
         return Err(Errno::EPERM);
     }
@@ -57,6 +61,57 @@ struct Wanted {
     data: Vec<u8>,
     flags: MsFlags,
     set: u32,
+}
+
+impl Wanted {
+    /// What a container's policy calls it.
+    fn kind(&self) -> &'static str {
+        let propagation = MsFlags::MS_SHARED | MsFlags::MS_PRIVATE | MsFlags::MS_SLAVE | MsFlags::MS_UNBINDABLE;
+        if self.flags.contains(MsFlags::MS_REMOUNT) {
+            return "remount";
+        }
+        if self.flags.contains(MsFlags::MS_BIND) {
+            return "bind";
+        }
+        if self.flags.intersects(propagation) {
+            return "remount";
+        }
+        if self.flags.contains(MsFlags::MS_MOVE) {
+            return "bind";
+        }
+        match self.kind.as_bytes() {
+            b"tmpfs" | b"ramfs" => "tmpfs",
+            b"devpts" => "devpts",
+            b"mqueue" => "mqueue",
+            b"proc" => "proc",
+            b"sysfs" => "sysfs",
+            b"overlay" => "overlay",
+            // Refused in any case.
+            _ => "",
+        }
+    }
+
+    /// It in a few words, for the log.
+    fn told(&self) -> String {
+        let target = shown(&self.target);
+        match self.kind() {
+            "remount" => format!("with other flags on {target}"),
+            "bind" => format!("{} on {target}", shown(&self.source)),
+            _ => format!("{} on {target}", shown(&self.kind)),
+        }
+    }
+}
+
+/// Fails, and is told, where the container's policy has no such mounts.
+fn may_be_made(guest: &dyn Guest, wanted: &Wanted) -> Result<(), Errno> {
+    let Some(container) = &guest.rules().container else { return Ok(()) };
+    let kind = wanted.kind();
+    if kind.is_empty() || container.mounts.contains(&kind) {
+        return Ok(());
+    }
+    let remedy = format!("the owner of the host allows it with mount = [\"{kind}\"] in a policy of containers.toml");
+    guest.record(Denial { call: "mount", what: wanted.told(), remedy: remedy.into() });
+    Err(Errno::EPERM)
 }
 
 pub(super) fn mount(
@@ -77,16 +132,25 @@ pub(super) fn mount(
     let flags = MsFlags::from_bits_truncate(bits);
     let wanted = Wanted { source, target, kind, data, flags, set };
     let mounter = mounter(guest)?;
+    may_be_made(guest, &wanted)?;
+    let answer = guest.as_itself(&mut || obey(guest, mounter, &wanted))?;
+    if guest.rules().container.is_some() {
+        guest.did("mount", wanted.told());
+    }
+    Ok(answer)
+}
 
+fn obey(guest: &dyn Guest, mounter: &dyn Mounter, wanted: &Wanted) -> Answer {
+    let flags = wanted.flags;
     // Nothing may come to lie elsewhere between judgement and act.
     let _stay = names_stay();
     let place = find(guest, &wanted.target)?;
     let propagation = MsFlags::MS_SHARED | MsFlags::MS_PRIVATE | MsFlags::MS_SLAVE | MsFlags::MS_UNBINDABLE;
     if flags.contains(MsFlags::MS_REMOUNT) {
-        change(guest, mounter, &wanted, &place)?;
+        change(guest, mounter, wanted, &place)?;
     } else if flags.contains(MsFlags::MS_BIND) {
         let kind = if flags.contains(MsFlags::MS_REC) { Kind::BindAll } else { Kind::Bind };
-        show_again(guest, mounter, &wanted, &place, kind)?;
+        show_again(guest, mounter, wanted, &place, kind)?;
     } else if flags.intersects(propagation) {
         let to = flags & propagation;
         let known = MsFlags::MS_REC | MsFlags::MS_SILENT;
@@ -97,9 +161,9 @@ pub(super) fn mount(
         let propagation = u32::try_from(to.bits()).map_err(|_| Errno::EINVAL)?;
         mounter.ask(&Order { flags, propagation, ..Order::new(Kind::Propagate) }, b"", &[place.as_fd()])?;
     } else if flags.contains(MsFlags::MS_MOVE) {
-        show_again(guest, mounter, &wanted, &place, Kind::Move)?;
+        show_again(guest, mounter, wanted, &place, Kind::Move)?;
     } else {
-        new(guest, mounter, &wanted, &place)?;
+        new(guest, mounter, wanted, &place)?;
     }
     Ok(Reply::Return(0))
 }
@@ -110,7 +174,7 @@ pub(super) fn umount2(guest: &dyn Guest, target: PathPtr, flags: Flags) -> Answe
     let asked = asked.ok_or(Errno::EINVAL)?;
     let target = guest.read_path(target)?;
     let mounter = mounter(guest)?;
-    let attempt = || unmount(guest, mounter, &target, asked);
+    let attempt = || guest.as_itself(&mut || unmount(guest, mounter, &target, asked));
     // What the sentry itself has just opened for the guest, on another thread, keeps a mount busy for a moment.
     for pause in [1, 2, 4] {
         match attempt() {
@@ -139,6 +203,9 @@ fn unmount(guest: &dyn Guest, mounter: &dyn Mounter, target: &CStr, asked: MntFl
     }
     let order = Order { flags: asked.bits().cast_unsigned(), ..Order::new(Kind::Unmount) };
     mounter.ask(&order, path.as_os_str().as_bytes(), &[])?;
+    if guest.rules().container.is_some() {
+        guest.did("umount2", path.to_string_lossy().into_owned());
+    }
     Ok(Reply::Return(0))
 }
 
@@ -275,10 +342,15 @@ fn new(guest: &dyn Guest, mounter: &dyn Mounter, wanted: &Wanted, place: &OwnedF
         _ if !options::is_known(kind) => Err(Errno::ENODEV),
         _ => {
             let (kind, source, target) = (shown(&wanted.kind), shown(&wanted.source), shown(&wanted.target));
-            let remedy = format!(
-                "no device and no image of one can be mounted inside; mount {source} outside and show it with --volume \
+            let remedy = match guest.rules().container {
+                Some(_) => {
+                    format!("no device and no image of one can be mounted in a container; give it a volume at {target}")
+                }
+                None => format!(
+                    "no device and no image of one can be mounted inside; mount {source} outside and show it with --volume \
                  HOST:{target}, or unpack it"
-            );
+                ),
+            };
             guest.record(Denial { call: "mount", what: format!("{kind} on {target}"), remedy: remedy.into() });
             Err(Errno::EPERM)
         }

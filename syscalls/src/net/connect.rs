@@ -35,6 +35,7 @@ crate::syscalls! {
         PathCalls => Emulate(connect),
         SocketGrants => Emulate(connect),
         HostNetwork => Allow,
+        Container => Allow,
     };
 }
 

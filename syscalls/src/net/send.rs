@@ -15,6 +15,7 @@ crate::syscalls! {
     /// Sends data, perhaps to an address. An address out of reach is named at the end of the run.
     sendto(socket: Fd, buffer: UserPtr, size: Size, flags: Flags, address: UserPtr, length: SockLen) Network Default Observe(send_seen) when ADDRESSED {
         HostNetwork => Allow,
+        Container => Allow,
     };
     /// Sends a message.
     /// Limit: a destination out of reach is not named at the end of the run.

@@ -12,10 +12,12 @@ use crate::table::{Check, Op, Test};
 crate::syscalls! {
     /// Makes a socket: Unix domain, TCP or UDP over IPv4 or IPv6, or netlink for routes.
     /// Fails with `EAFNOSUPPORT` for every other family and with `EPROTONOSUPPORT` for other protocols of these.
+    /// In a container every protocol of IPv4, IPv6 and packets that its capabilities allow, and netlink for routes, sockets, packet filters, events and generic families.
     /// Limit: while sockets in grants are judged, Unix datagram sockets fail with `ESOCKTNOSUPPORT`, as each of their messages may name another receiver.
     socket(domain: Int, kind: Int, protocol: Int) Network Default Filter(SOCKET) {
         NoNetwork => Filter(LOCAL),
         SocketGrants => Filter(SOCKET_NO_DATAGRAMS),
+        Container => Filter(CONTAINER),
     };
     /// Makes two connected sockets of the Unix domain.
     /// Limit: while sockets in grants are judged, datagram sockets fail with `ESOCKTNOSUPPORT`: connected ones may still send to any name.
@@ -71,6 +73,22 @@ macro_rules! families {
 
 const SOCKET: &[Check] = families!();
 const SOCKET_NO_DATAGRAMS: &[Check] = families!(NO_DATAGRAMS, NO_RAW_DATAGRAMS);
+
+/// A container's capabilities say which raw sockets and settings of its network it may have. Families beside those of
+/// networks are as far away as ever, and so is the host's audit.
+const CONTAINER: &[Check] = &[
+    Check { all: &[domain(libc::AF_UNIX)], then: Allow },
+    Check { all: &[domain(libc::AF_INET)], then: Allow },
+    Check { all: &[domain(libc::AF_INET6)], then: Allow },
+    Check { all: &[domain(libc::AF_NETLINK), protocol(libc::NETLINK_ROUTE)], then: Allow },
+    Check { all: &[domain(libc::AF_NETLINK), protocol(libc::NETLINK_SOCK_DIAG)], then: Allow },
+    Check { all: &[domain(libc::AF_NETLINK), protocol(libc::NETLINK_NETFILTER)], then: Allow },
+    Check { all: &[domain(libc::AF_NETLINK), protocol(libc::NETLINK_KOBJECT_UEVENT)], then: Allow },
+    Check { all: &[domain(libc::AF_NETLINK), protocol(libc::NETLINK_GENERIC)], then: Allow },
+    Check { all: &[domain(libc::AF_NETLINK)], then: Fail(Errno::EPROTONOSUPPORT) },
+    Check { all: &[domain(libc::AF_PACKET)], then: Allow },
+    Check { all: &[], then: Fail(Errno::EAFNOSUPPORT) },
+];
 
 /// Without a network namespace an empty network is one without sockets for it.
 const LOCAL: &[Check] =
