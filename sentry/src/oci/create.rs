@@ -3,7 +3,7 @@
 //! The runtime's side of [`shim::container::process`]. Whatever fails takes back all that was made before it.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -72,7 +72,7 @@ pub fn create(store: &Store, global: &Global, making: &Making, log: &Log) -> Res
         ..Record::default()
     };
     let mut attempt = Attempt { entry, record, keeper: None, init: None };
-    let order = Order { config: &config, policy: &policy, global, making, preserved, log };
+    let order = Order { config: &config, policy: &policy, global, making, preserved, log, lock: lock.as_raw_fd() };
     match attempt.run(&order, console) {
         Ok(terminal) => {
             drop(lock);
@@ -122,6 +122,8 @@ struct Order<'a> {
     making: &'a Making,
     preserved: u32,
     log: &'a Log,
+    /// The lock of the container's directory, which whoever has a copy of it holds as well.
+    lock: RawFd,
 }
 
 /// What there is of a container so far.
@@ -141,6 +143,8 @@ impl Attempt {
         self.entry.record(&self.record)?;
         let mut warnings = Vec::new();
         self.record.groups = Groups::make(spec, &self.record.id, wish(order.global), &mut warnings)?;
+        // They must be found by whoever cleans up after us, at whatever moment we are killed.
+        self.entry.record(&self.record)?;
         warnings.drain(..).for_each(|warning| log.warn(&warning));
 
         let container = container(&self.record, spec);
@@ -159,7 +163,10 @@ impl Attempt {
             environment: listening(),
             no_new_keyring: order.making.no_new_keyring,
         };
+        let lock = order.lock.cast_unsigned();
         let launched = launch::launch(&namespaces, &mut |pid| maps.write(pid), &|channel| {
+            // Init waits for `start`, whatever becomes of us: it must not keep `delete` out.
+            sys::close_range(lock, lock);
             let init = Init {
                 spec,
                 bundle: &record.bundle,
