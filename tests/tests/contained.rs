@@ -74,6 +74,12 @@ fn what_the_runtime_mounted_stays() {
         ("unbindable", "mount --make-unbindable /proc/timer_list"),
         ("beneath-again", "mkdir /tmp/d && mount --rbind /proc /tmp/d && test -s /tmp/d/timer_list"),
         ("new-proc", "mkdir /tmp/e && mount -t proc proc /tmp/e && test -s /tmp/e/timer_list"),
+        // Identifiers of mounts that went are given again: to the covers that come along.
+        (
+            "identifiers",
+            "mkdir /tmp/j /tmp/k && mount -t tmpfs t /tmp/j && for i in $(seq 40); do touch /tmp/j/$i; mount --bind /dev/null /tmp/j/$i; done; \
+             umount -l /tmp/j; sleep 0.2; mount -t proc p /tmp/k && umount /tmp/k/timer_list",
+        ),
         ("layers", "mount -t overlay o -o lowerdir=/proc:/etc /mnt && test -s /mnt/timer_list"),
         ("layers-above", "mkdir /tmp/g && mount -t overlay o -o lowerdir=/:/etc /tmp/g"),
         ("write", "mount -o remount,bind,rw /usr && touch /usr/x"),

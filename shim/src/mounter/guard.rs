@@ -34,17 +34,6 @@ type Key = (u64, u64, u64);
 #[derive(Debug, Default)]
 pub(super) struct Guard(HashMap<Key, u64>);
 
-/// Where something is about to be mounted.
-#[derive(Debug)]
-pub(super) struct Place {
-    /// What is on the table before.
-    before: Vec<Key>,
-    /// The mount that it is attached to.
-    on: u64,
-    /// What its source had.
-    keeps: u64,
-}
-
 fn key(mount: &Mount) -> Key {
     (mount.id, mount.device, mount.parent)
 }
@@ -95,23 +84,22 @@ impl Server {
         Ok(())
     }
 
-    /// The identifier of the mount that `target` lies on, in this namespace and shared with nobody.
-    fn is_apart(&self, target: BorrowedFd, table: &[Mount]) -> Result<u64, Errno> {
+    /// Fails unless `target` lies on a mount of this namespace that is shared with nobody.
+    fn is_apart(&self, target: BorrowedFd, table: &[Mount]) -> Result<(), Errno> {
         let id = sys::mount_id(target)?;
         match table.iter().find(|mount| mount.id == id) {
             // A directory of another mount namespace, which the caller holds open.
             None => Err(Errno::EINVAL),
             Some(mount) if mount.shared => Err(Errno::EPERM),
-            Some(_) => Ok(id),
+            Some(_) => Ok(()),
         }
     }
 
-    /// Looks before something is mounted.
-    pub(super) fn place(&mut self, kind: Kind, files: &[OwnedFd]) -> Result<Option<Place>, Errno> {
+    /// Looks before something is mounted, and returns what its source had.
+    pub(super) fn place(&mut self, kind: Kind, files: &[OwnedFd]) -> Result<u64, Errno> {
         if self.guard.is_none() {
-            return Ok(None);
+            return Ok(0);
         }
-        let table = self.mounts()?;
         let (keeps, target) = match (kind, files) {
             (Kind::Bind | Kind::BindAll, [source, target]) => {
                 let has = attributes(source.as_fd())?;
@@ -122,20 +110,21 @@ impl Server {
             (_, [target, ..]) => (0, target),
             _ => return Err(Errno::EINVAL),
         };
-        let on = self.is_apart(target.as_fd(), &table)?;
+        let table = self.mounts()?;
+        self.is_apart(target.as_fd(), &table)?;
         if let Some(guard) = &mut self.guard {
             guard.forget_gone(&table);
         }
-        Ok(Some(Place { before: table.iter().map(key).collect(), on, keeps }))
+        Ok(keeps)
     }
 
-    /// Notes the mount that has been made there: the topmost of what came to the table. What came along with it is not the
-    /// container's to undo.
-    pub(super) fn note_own(&mut self, place: Option<Place>) {
-        let (Some(place), Ok(table)) = (place, self.mounts()) else { return };
-        let new = table.iter().find(|mount| mount.parent == place.on && !place.before.contains(&key(mount)));
+    /// Notes the mount that has been made, by itself: others may have come to the table too, with it or from the host. What
+    /// came along with it is not the container's to undo.
+    pub(super) fn note_own(&mut self, keeps: u64, made: &OwnedFd) {
+        let (Ok(id), Ok(table)) = (sys::mount_id(made.as_fd()), self.mounts()) else { return };
+        let new = table.iter().find(|mount| mount.id == id);
         if let (Some(new), Some(guard)) = (new, &mut self.guard) {
-            guard.0.insert(key(new), place.keeps);
+            guard.0.insert(key(new), keeps);
         }
     }
 

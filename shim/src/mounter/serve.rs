@@ -126,9 +126,11 @@ impl Server {
             _ => {
                 self.make_room()?;
                 let before = self.count;
-                let place = self.place(kind, files)?;
-                self.make(kind, &order, text, files)?;
-                self.note_own(place);
+                let keeps = self.place(kind, files)?;
+                let made = self.make(kind, &order, text, files)?;
+                self.note_own(keeps, &made);
+                // It keeps the mount busy.
+                drop(made);
                 self.count = before + 1;
                 // With all that is beneath, or in every peer of the target: who knows how many.
                 self.uncounted += if kind == Kind::BindAll { RECOUNT } else { 1 };
@@ -221,12 +223,12 @@ impl Server {
     }
 
     /// Notes a copy that was made whole, by its top.
-    pub(super) fn note_copy(&mut self, top: BorrowedFd) -> Result<(), Errno> {
+    pub(super) fn note_copy(&mut self, top: OwnedFd) -> Result<OwnedFd, Errno> {
         let mounts = self.mounts()?;
         // Those that went by a lazy unmount are not asked for again.
         self.copies.retain(|copy| copy.is_among(&mounts));
-        self.copies.extend(Copy::at(top, &mounts));
-        Ok(())
+        self.copies.extend(Copy::at(top.as_fd(), &mounts));
+        Ok(top)
     }
 
     /// Whether an object lies in the sandbox's own memory.
