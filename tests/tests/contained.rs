@@ -135,6 +135,22 @@ fn a_policy_that_does_nothing_refuses_and_tells() {
 }
 
 #[test]
+fn attempts_to_undo_what_the_runtime_mounted_are_told() {
+    let project = Project::new();
+    let script = "umount /proc/timer_list; umount -l /proc; mkdir /tmp/m; mount --move /proc /tmp/m; mount -t overlay o -o lowerdir=/proc:/etc /mnt; true";
+    run(&project, &[], script).exits(0);
+    let told: Vec<String> = log(&project)
+        .iter()
+        .filter(|line| line["verdict"] == "refused")
+        .map(|line| {
+            format!("{} {}", line["syscall"].as_str().unwrap_or_default(), line["what"].as_str().unwrap_or_default())
+        })
+        .collect();
+    let expected = ["umount2 /proc/timer_list", "umount2 /proc", "mount /proc on /tmp/m", "mount overlay on /mnt"];
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn what_was_done_is_told_when_asked_for() {
     let project = Project::new();
     let options = ["--annotation", "dev.sentry.audit=all", "--annotation", "dev.sentry.clock=virtual"];
