@@ -135,6 +135,18 @@ fn a_policy_that_does_nothing_refuses_and_tells() {
 }
 
 #[test]
+fn the_users_own_file_counts_in_an_engines_user_namespace() {
+    let project = Project::new();
+    project.write("sentry/containers.toml", "[policy.mine]\nextends = \"plain\"\n");
+    for maps in [&["--map-root-user"][..], &["--map-current-user"]] {
+        let mut command = as_user("unshare");
+        command.args(maps).arg(&site().sentry).args(["policy", "show", "mine"]).env("XDG_CONFIG_HOME", project.path());
+        let shown = outcome(command).exits(0);
+        assert!(shown.out.starts_with("policy   mine\n"), "{maps:?}: {shown:?}");
+    }
+}
+
+#[test]
 fn attempts_to_undo_what_the_runtime_mounted_are_told() {
     let project = Project::new();
     let script = "umount /proc/timer_list; umount -l /proc; mkdir /tmp/m; mount --move /proc /tmp/m; mount -t overlay o -o lowerdir=/proc:/etc /mnt; true";
