@@ -76,6 +76,8 @@ pub fn become_process(
     setresgid(gid, gid, gid).step(|| format!("become group {gid}")).map_err(unmapped)?;
     setresuid(uid, uid, uid).step(|| format!("become user {uid}")).map_err(unmapped)?;
     sys::prctl(libc::PR_SET_KEEPCAPS, 0, 0).step(|| "end keeping capabilities")?;
+    // A change of ids makes it what `fs.suid_dumpable` says, which may let the container look in.
+    super::process::hide()?;
     if early.is_err() {
         enter_directory(cwd).step(|| format!("enter the working directory {}", cwd.display()))?;
     }
