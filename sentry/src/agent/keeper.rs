@@ -93,6 +93,8 @@ fn door(path: &Path) -> Result<OwnedFd, Failure> {
 /// Lets go of all that is the caller's.
 fn retire(door: &OwnedFd, log: &Log, channel: &OwnedFd) -> Result<(), Failure> {
     setsid().step(|| "begin a session for the keeper")?;
+    // What a supervisor leaves behind when it dies is to be waited for too.
+    sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0).step(|| "prepare to wait for the supervisor's own processes")?;
     keep_only(&[door.as_fd(), log.as_fd(), channel.as_fd()])?;
     chdir(c"/").step(|| "leave the caller's directory")?;
     sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).step(|| "protect the keeper")?;
@@ -135,7 +137,8 @@ impl Keeping<'_> {
             // After a container that has ended this changes nothing.
             let _ = crate::raw::signal_process(place.init.as_fd(), libc::SIGKILL);
             supervisor.end();
-            let _ = waitpid(supervisor.pid, None);
+            // The process that mounts dies with it.
+            while waitpid(None, None).is_ok() {}
         }
         let _ = remove_file(socket);
         code

@@ -127,9 +127,12 @@ impl Order<'_> {
         log: &Log,
     ) -> Result<Option<OwnedFd>, Failure> {
         let tell = || format!("tell the new process of container {:?}", self.entry.id);
-        if let Some(groups) = super::groups_of(self.record) {
-            groups.enter_beneath(pid, self.exec.cgroup.as_deref())?;
+        if self.exec.cgroup.as_deref().is_some_and(|path| path != "/") {
+            return Err(Failure::check_text("--cgroup is not supported: a process goes to the container's own cgroup"));
         }
+        let mut warnings = Vec::new();
+        self.record.groups.clone().enter(pid, &mut warnings)?;
+        warnings.iter().for_each(|warning| log.warn(warning));
         send(channel.as_fd(), &ToContainer::Go(pid.as_raw()), None).step(tell)?;
         if let Some(profile) = &self.config.seccomp {
             let (program, flags) = create::compiled(profile)?;

@@ -134,6 +134,9 @@ impl Server {
         fchdir(&above)?;
         let name = text(name)?;
         let mount = sys::open_at(None, &name, libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC, 0, 0)?;
+        if sys::mount_id(mount.as_fd())? == sys::mount_id(above.as_fd())? {
+            return Err(Errno::EINVAL);
+        }
         self.own(mount.as_fd())?.ok_or(Errno::EPERM)?;
         Ok(name)
     }

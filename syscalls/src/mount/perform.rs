@@ -203,6 +203,9 @@ fn unmount(guest: &dyn Guest, mounter: &dyn Mounter, target: &CStr, asked: MntFl
     }
     let order = Order { flags: asked.bits().cast_unsigned(), ..Order::new(Kind::Unmount) };
     mounter.ask(&order, path.as_os_str().as_bytes(), &[])?;
+    if guest.rules().container.is_some() {
+        guest.did("umount2", path.to_string_lossy().into_owned());
+    }
     Ok(Reply::Return(0))
 }
 

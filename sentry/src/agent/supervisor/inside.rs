@@ -78,6 +78,11 @@ fn begin(
     let proc = own_proc()?;
     let files = [&place.users, &place.mounts, &place.root, &place.init, orders, messages, &proc];
     keep_only(&files.map(AsFd::as_fd))?;
+    // By this process's own procfs, which the container's root has not.
+    let order = match policy.clock {
+        Clock::Hosts => None,
+        Clock::Own { setting, .. } => Some(Order { setting, patch: Patch::new() }),
+    };
     join(place, proc.as_fd())?;
     let resting = resting()?;
     let features = policy.features(container);
@@ -95,10 +100,7 @@ fn begin(
     let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
     let descriptors =
         sys::open_at(Some(proc.as_fd()), c"self/fd", flags, 0, 0).step(|| "open the supervisor's own descriptors")?;
-    let clock = match policy.clock {
-        Clock::Hosts => None,
-        Clock::Own { setting, .. } => Some(clock::Clock::start(Order { setting, patch: Patch::new() }, proc.as_fd())?),
-    };
+    let clock = order.map(|order| clock::Clock::start(order, proc.as_fd())).transpose()?;
     let roots = Roots::new().step(|| "hold the container's root")?;
     // Whoever has the capability may have another root, and the kernel does not tell us of it.
     roots.may_differ_from_now_on();
