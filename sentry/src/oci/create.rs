@@ -55,8 +55,9 @@ pub fn create(store: &Store, global: &Global, making: &Making, log: &Log) -> Res
     if making.console_socket.is_some() && !has_terminal {
         return Err(Failure::check_text("--console-socket makes no sense: process.terminal is not set in config.json"));
     }
-    let console = making.console_socket.as_deref().map(console::connect).transpose()?;
+    // Before an engine hears of us: we may start anew, and it waits for one connection only.
     protect::own_program(&config.spec)?;
+    let console = making.console_socket.as_deref().map(console::connect).transpose()?;
 
     let annotations = config::annotations(&config.spec);
     let policy = ContainerPolicy::decide(&annotations)?;

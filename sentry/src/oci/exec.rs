@@ -51,6 +51,8 @@ pub fn exec(store: &Store, exec: &Exec, log: &Log) -> Result<u8, Failure> {
     let config = super::start::saved(&entry)?;
     let process = wanted(exec, config.spec.process().as_ref(), log)?;
     config::check_process(&process)?;
+    // Before an engine hears of us: we may start anew, and it waits for one connection only.
+    protect::own_program(&config.spec)?;
     let console = match (&exec.console_socket, process.terminal() == Some(true)) {
         (Some(path), true) => Some(console::connect(path)?),
         (Some(_), false) => {
@@ -61,7 +63,8 @@ pub fn exec(store: &Store, exec: &Exec, log: &Log) -> Result<u8, Failure> {
         }
         (None, _) => None,
     };
-    protect::own_program(&config.spec)?;
+    // What we are, the process will be.
+    shim::container::personality::set(&config.spec)?;
 
     let policy = ContainerPolicy::decide(&record.annotations)?;
     let seat = || Seat {

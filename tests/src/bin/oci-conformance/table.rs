@@ -136,7 +136,9 @@ fn plain(why: &str) -> String {
     let (start, log) = why.split_once("time=\"").unwrap_or((why, ""));
     let said = log.rsplit_once(" msg=").map_or("", |(_, said)| said).trim_matches('"').replace("\\\"", "\"");
     let line = format!("{start}{said}");
-    let words = line.split_whitespace().map(|word| if word.contains("/oci-conformance") { shortened(word) } else { word.to_owned() });
+    let words = line
+        .split_whitespace()
+        .map(|word| if word.contains("/oci-conformance") { shortened(word) } else { word.to_owned() });
     let line = words.collect::<Vec<_>>().join(" ").replace('|', "\\|").replace('`', "'");
     if line.chars().count() > 220 { line.chars().take(220).collect::<String>() + " ..." } else { line }
 }
