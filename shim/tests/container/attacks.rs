@@ -65,7 +65,7 @@ fn proc_link(by: By) {
             bundle.mount("/sys", "sysfs", "sysfs", &[]);
         }
         let out = bundle.run("ls /proc");
-        assert!(out.starts_with(&format!("FAILED: cannot mount /{name}")) && out.contains("symlink"), "{out}");
+        assert!(out.starts_with(&format!("FAILED: cannot find /{name}")) && out.contains("symlink"), "{out}");
     }
 }
 
