@@ -63,6 +63,9 @@ pub fn exec(store: &Store, exec: &Exec, log: &Log) -> Result<u8, Failure> {
         }
         (None, _) => None,
     };
+    // What we are, the process will be.
+    shim::container::personality::set(&config.spec)?;
+
     let policy = ContainerPolicy::decide(&record.annotations)?;
     let seat = || Seat {
         filter: policy.filter(&create::container(&record, &config.spec)),

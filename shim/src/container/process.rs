@@ -135,6 +135,7 @@ fn create(init: &Init, channel: BorrowedFd) -> Result<Made, Failure> {
     if let Some(console) = prepared.console {
         take_terminal(&process, console, channel)?;
     }
+    super::personality::set(init.spec)?;
     Program::new(&process, &[])?.check()?;
     home.announce(init.keeper)?;
     let profile = if init.profile { Some(receive_profile(channel)?) } else { None };
