@@ -1,0 +1,74 @@
+//! A runtime that is killed at whatever moment: what it leaves can be deleted, and then nothing is left.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sentry_tests::{Project, as_user, has, outcome, site, skip};
+
+/// A bundle of an ordinary user with a busybox in it.
+fn bundle(project: &Project) {
+    for directory in ["proc", "sys", "dev", "tmp", "etc"] {
+        project.write(&format!("rootfs/{directory}/.keep"), "");
+    }
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].map(fs::read).into_iter().find_map(Result::ok);
+    let program = project.write("rootfs/bin/busybox", busybox.expect("a busybox"));
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a program");
+    symlink("busybox", program.with_file_name("sh")).expect("a link");
+    let mut command = oci(project);
+    command.args(["spec", "--rootless", "--bundle"]).arg(project.path());
+    outcome(command).exits(0);
+    let mut config: serde_json::Value = serde_json::from_str(&project.read("config.json")).expect("JSON");
+    config["process"]["terminal"] = false.into();
+    config["process"]["args"] = serde_json::json!(["/bin/sh", "-c", "sleep 60"]);
+    project.write("config.json", config.to_string());
+}
+
+fn oci(project: &Project) -> Command {
+    let mut command = as_user(&site().sentry);
+    command.arg("oci").arg("--root").arg(project.path().join("state"));
+    command
+}
+
+/// The processes whose command line names the state of this project.
+fn processes(project: &Project) -> Vec<String> {
+    let state = project.path().join("state").display().to_string();
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    let texts = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    texts.filter(|text| text.contains(&state)).collect()
+}
+
+#[test]
+fn what_a_killed_runtime_leaves_is_deleted() {
+    if !has("busybox") {
+        skip!("there is no busybox");
+    }
+    let project = Project::new();
+    bundle(&project);
+    let mut left_a_container = 0;
+    for pause in (0..30).map(|step| Duration::from_millis(2 * step)) {
+        let mut command = oci(&project);
+        command.args(["create", "--bundle"]).arg(project.path()).arg("one");
+        let mut runtime =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a runtime");
+        std::thread::sleep(pause);
+        let _ = runtime.kill();
+        runtime.wait().expect("its end");
+        left_a_container += usize::from(project.has("state/one/state.json"));
+        let began = Instant::now();
+        let mut command = oci(&project);
+        command.args(["delete", "--force", "one"]);
+        let deleted = outcome(command);
+        assert_eq!(deleted.code, 0, "killed after {pause:?}: {deleted:?}");
+        assert!(began.elapsed() < Duration::from_secs(5), "killed after {pause:?}: it waited for somebody");
+        assert!(!project.has("state/one"), "killed after {pause:?}");
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !processes(&project).is_empty() {
+            assert!(Instant::now() < deadline, "killed after {pause:?}: {:?}", processes(&project));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    assert!(left_a_container > 5, "it was killed in the middle");
+}
