@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use sentry_tests::{Project, as_user, has, outcome, site, skip};
@@ -40,6 +40,28 @@ fn processes(project: &Project) -> Vec<String> {
     texts.filter(|text| text.contains(&state)).collect()
 }
 
+fn create(project: &Project, options: &[&str]) -> Child {
+    let mut command = oci(project);
+    command.args(["create", "--bundle"]).arg(project.path()).args(options).arg("one");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a runtime")
+}
+
+#[track_caller]
+fn is_deleted(project: &Project, when: &str) {
+    let began = Instant::now();
+    let mut command = oci(project);
+    command.args(["delete", "--force", "one"]);
+    let deleted = outcome(command);
+    assert_eq!(deleted.code, 0, "killed {when}: {deleted:?}");
+    assert!(began.elapsed() < Duration::from_secs(5), "killed {when}: it waited for somebody");
+    assert!(!project.has("state/one"), "killed {when}");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !processes(project).is_empty() {
+        assert!(Instant::now() < deadline, "killed {when}: {:?}", processes(project));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn what_a_killed_runtime_leaves_is_deleted() {
     if !has("busybox") {
@@ -48,27 +70,37 @@ fn what_a_killed_runtime_leaves_is_deleted() {
     let project = Project::new();
     bundle(&project);
     let mut left_a_container = 0;
-    for pause in (0..30).map(|step| Duration::from_millis(2 * step)) {
-        let mut command = oci(&project);
-        command.args(["create", "--bundle"]).arg(project.path()).arg("one");
-        let mut runtime =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a runtime");
+    for pause in (0..20).map(|step| Duration::from_millis(3 * step)) {
+        let mut runtime = create(&project, &[]);
         std::thread::sleep(pause);
         let _ = runtime.kill();
         runtime.wait().expect("its end");
         left_a_container += usize::from(project.has("state/one/state.json"));
-        let began = Instant::now();
-        let mut command = oci(&project);
-        command.args(["delete", "--force", "one"]);
-        let deleted = outcome(command);
-        assert_eq!(deleted.code, 0, "killed after {pause:?}: {deleted:?}");
-        assert!(began.elapsed() < Duration::from_secs(5), "killed after {pause:?}: it waited for somebody");
-        assert!(!project.has("state/one"), "killed after {pause:?}");
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while !processes(&project).is_empty() {
-            assert!(Instant::now() < deadline, "killed after {pause:?}: {:?}", processes(&project));
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        is_deleted(&project, &format!("after {pause:?}"));
     }
     assert!(left_a_container > 5, "it was killed in the middle");
+}
+
+#[test]
+fn a_runtime_that_is_killed_at_the_last_moment_keeps_nobody_out() {
+    if !has("busybox") {
+        skip!("there is no busybox");
+    }
+    let project = Project::new();
+    bundle(&project);
+    // It waits for a reader, with the container made and its directory locked.
+    let fifo = project.join("pid.new");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).expect("a FIFO");
+    project.give(&fifo);
+    let mut runtime = create(&project, &["--pid-file", &project.join("pid").display().to_string()]);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !project.has("state/one/made") {
+        assert!(Instant::now() < deadline, "it is not made");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    std::thread::sleep(Duration::from_millis(20));
+    runtime.kill().expect("it waits");
+    runtime.wait().expect("its end");
+    assert!(!processes(&project).is_empty(), "its container lives");
+    is_deleted(&project, "at the end");
 }

@@ -3,7 +3,9 @@
 //! The runtime's side of [`shim::container::process`]. Whatever fails takes back all that was made before it.
 
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -383,7 +385,10 @@ pub fn write_pid(path: &Path, pid: Pid) -> Result<(), Failure> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let write = || {
-        std::fs::write(&new, pid.to_string())?;
+        // In a directory that others can write to, it may be a link to a file of ours.
+        let mut options = File::options();
+        let mut file = options.write(true).create(true).truncate(true).custom_flags(libc::O_NOFOLLOW).open(&new)?;
+        file.write_all(pid.to_string().as_bytes())?;
         std::fs::rename(&new, path)
     };
     write().map_err(|error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))).step(step)
