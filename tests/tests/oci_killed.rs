@@ -1,4 +1,4 @@
-//! A runtime that is killed at whatever moment: what it leaves can be deleted, and then nothing is left.
+//! A runtime that is killed at whatever moment, and containers that wait: what is left can be deleted, and holds nobody up.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -79,6 +79,27 @@ fn what_a_killed_runtime_leaves_is_deleted() {
         is_deleted(&project, &format!("after {pause:?}"));
     }
     assert!(left_a_container > 5, "it was killed in the middle");
+}
+
+#[test]
+fn a_container_that_waits_holds_nothing_of_the_callers() {
+    if !has("busybox") {
+        skip!("there is no busybox");
+    }
+    let project = Project::new();
+    bundle(&project);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let mut runtime = as_user("/bin/bash");
+    runtime.args(["-c", "exec 7>&1; exec \"$@\" </dev/null >/dev/null 2>&1", "bash"]).arg(&site().sentry);
+    runtime.args(["oci", "--root"]).arg(project.join("state")).args(["create", "--bundle"]).arg(project.path());
+    let status = runtime.arg("one").stdout(writer).status().expect("a runtime");
+    drop(runtime);
+    assert!(status.success() && !processes(&project).is_empty(), "the container waits");
+    // With the last writer goes what makes a reader wait.
+    let mut ended = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&reader), nix::poll::PollFlags::POLLIN)];
+    let events = nix::poll::poll(&mut ended, 2000_u16).expect("polled");
+    is_deleted(&project, "never");
+    assert_eq!(events, 1, "somebody holds the pipe");
 }
 
 #[test]

@@ -45,7 +45,9 @@ pub struct Made {
 /// Makes a container.
 pub fn create(store: &Store, global: &Global, making: &Making, log: &Log) -> Result<Made, Failure> {
     let preserved = preserved(making.preserve_fds)?;
-    sys::close_on_exec_from(3 + preserved).step(|| "mark descriptors to be closed")?;
+    // The container's first process waits for `start` before it runs a program, and must not hold a caller's locks and pipes
+    // meanwhile. Nothing of ours is open yet.
+    sys::close_range(3 + preserved, u32::MAX);
     let bundle = bundle(&making.bundle)?;
     let file = making.config.clone().unwrap_or_else(|| PathBuf::from("config.json"));
     let config = config::load(&bundle, &file)?;
