@@ -28,7 +28,7 @@ fn installed() -> &'static Path {
             std::fs::copy(built.join(name), shared.join(name)).expect("a built workspace");
         }
         let _ = symlink(&site().sentry_itself, shared.join("sentry-oci"));
-        shared
+        shared.to_owned()
     })
 }
 

@@ -101,7 +101,7 @@ fn unmapped(failure: Failure) -> Failure {
 /// Enters a directory, never through a magic link: `/proc/self/fd` still leads to the host (CVE-2024-21626).
 fn enter_directory(path: &std::path::Path) -> Result<(), Errno> {
     let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    fchdir(sys::open_at(None, &*c_path(path)?, flags, 0, libc::RESOLVE_NO_MAGICLINKS)?)
+    fchdir(sys::open_at(None, &c_path(path)?, flags, 0, libc::RESOLVE_NO_MAGICLINKS)?)
 }
 
 /// A working directory that the kernel cannot name lies outside the root (CVE-2024-21626).

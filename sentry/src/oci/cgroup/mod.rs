@@ -218,12 +218,10 @@ impl Groups {
         if let Some(limit) = resources.pids().map(|pids| pids.limit()).filter(|limit| *limit != 0) {
             write_step(&self.of("pids")?.0.join("pids.max"), &or_max(limit))?;
         }
-        if let Some(block) = resources.block_io() {
-            if unified::wants_block(block) {
-                match self.legacy("blkio") {
-                    Some(group) => legacy::block(group, block)?,
-                    None => unified::block(self.of("io")?.0, block)?,
-                }
+        if let Some(block) = resources.block_io().as_ref().filter(|block| unified::wants_block(block)) {
+            match self.legacy("blkio") {
+                Some(group) => legacy::block(group, block)?,
+                None => unified::block(self.of("io")?.0, block)?,
             }
         }
         for limit in resources.hugepage_limits().iter().flatten() {
