@@ -1,0 +1,60 @@
+//! The runtimes, and where they are.
+
+use std::path::Path;
+
+use crate::place::Place;
+use crate::record::Role;
+
+/// What the others are compared with.
+pub const CRUN: &str = "crun";
+/// Ours.
+pub const OURS: &str = "sentry oci";
+
+/// One runtime.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    /// Its name in tables.
+    pub name: &'static str,
+    /// What it is to the others.
+    pub role: Role,
+    /// Its program.
+    pub program: String,
+    /// What comes before its verbs.
+    pub options: &'static [&'static str],
+    /// Whether podman can use it.
+    pub under_podman: bool,
+    /// Whether its containers have a user namespace of the configuration's if the user is an ordinary one.
+    pub user_namespace: bool,
+}
+
+/// All of them; whoever is not installed is missing.
+pub fn all(place: &Place) -> Vec<Runtime> {
+    let ours = place.whole.join("sentry-oci");
+    let _ = std::os::unix::fs::symlink(place.sentry(), &ours);
+    let peer = |name, program: &str, options, under_podman| Runtime {
+        name,
+        role: Role::Peer,
+        program: found(program),
+        options,
+        under_podman,
+        user_namespace: true,
+    };
+    vec![
+        Runtime { role: Role::Native, ..peer(CRUN, "crun", &[], true) },
+        Runtime { role: Role::Control, ..peer("crun again", "crun", &[], true) },
+        Runtime { role: Role::Ours, ..peer(OURS, &ours.to_string_lossy(), &[], true) },
+        peer("runc", "runc", &[], true),
+        // It makes the user namespace of an ordinary user itself.
+        Runtime {
+            user_namespace: false,
+            ..peer("runsc", "runsc", &["--rootless", "--network=none", "--ignore-cgroups", "--overlay2=none"], false)
+        },
+    ]
+}
+
+/// Where a program is; Debian keeps runc among those of the administrator.
+fn found(program: &str) -> String {
+    let places = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin"];
+    let place = places.iter().map(|place| Path::new(place).join(program)).find(|path| path.exists());
+    place.map_or(program.to_owned(), |path| path.to_string_lossy().into_owned())
+}
