@@ -146,7 +146,7 @@ pub const ALL: &[Table] = &[
     },
     Table {
         name: "containers",
-        subjects: &["crun", "crun again", "sentry oci", "runc", "runsc"],
+        subjects: &["crun", "crun again", "sentry oci", "sentry oci, the user's own file", "runc", "runsc"],
         questions: &["run", "podman", "exec", "memory", "null_call", "stat", "open", "fork"],
     },
     Table {

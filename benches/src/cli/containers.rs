@@ -42,8 +42,9 @@ impl Containers {
     /// Measures, and shows the table.
     pub fn run(&self) -> anyhow::Result<()> {
         let sentry = self.sentry.clone().or_else(beside).context("there is no sentry; name one with --sentry")?;
+        let sentry = sentry.canonicalize().with_context(|| format!("cannot find {}", sentry.display()))?;
         let place = Place::new(None, &sentry)?;
-        let runtimes = containers::all(&place);
+        let runtimes = containers::all(&place, &sentry);
         let mut questions = containers::questions();
         for name in &self.question {
             let known = questions.iter().any(|question| question.name == *name);

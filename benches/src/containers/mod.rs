@@ -174,7 +174,7 @@ impl<'a> Yard<'a> {
             .stderr(Stdio::null())
             .status();
         ensure!(found, "the container's program is not among the new processes");
-        Ok(Some(weights.context("cannot weigh a process")?.iter().sum()))
+        Ok(Some(weights.context("cannot weigh a process")?.iter().fold(0.0, |sum, weight| sum + weight)))
     }
 
     fn inside(&mut self, name: &str, runtime: usize) -> anyhow::Result<f64> {

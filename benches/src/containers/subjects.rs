@@ -7,8 +7,10 @@ use crate::record::Role;
 
 /// What the others are compared with.
 pub const CRUN: &str = "crun";
-/// Ours.
+/// Ours, as it is installed.
 pub const OURS: &str = "sentry oci";
+/// Ours from a file that belongs to the user, and so could be written by the container: it runs from a copy in memory.
+const OWN_FILE: &str = "sentry oci, the user's own file";
 
 /// One runtime.
 #[derive(Clone, Debug)]
@@ -28,9 +30,15 @@ pub struct Runtime {
 }
 
 /// All of them; whoever is not installed is missing.
-pub fn all(place: &Place) -> Vec<Runtime> {
-    let ours = place.whole.join("sentry-oci");
-    let _ = std::os::unix::fs::symlink(place.sentry(), &ours);
+pub fn all(place: &Place, sentry: &Path) -> Vec<Runtime> {
+    // Under the name by which it needs no verb.
+    let named = |directory: &str, program: &Path| {
+        let name = place.whole.join(directory).join("sentry-oci");
+        let _ = std::fs::create_dir_all(place.whole.join(directory));
+        let _ = std::os::unix::fs::symlink(program, &name);
+        name.to_string_lossy().into_owned()
+    };
+    let (ours, own) = (named("installed", sentry), named("own", &place.sentry()));
     let peer = |name, program: &str, options, under_podman| Runtime {
         name,
         role: Role::Peer,
@@ -42,7 +50,8 @@ pub fn all(place: &Place) -> Vec<Runtime> {
     vec![
         Runtime { role: Role::Native, ..peer(CRUN, "crun", &[], true) },
         Runtime { role: Role::Control, ..peer("crun again", "crun", &[], true) },
-        Runtime { role: Role::Ours, ..peer(OURS, &ours.to_string_lossy(), &[], true) },
+        Runtime { role: Role::Ours, ..peer(OURS, &ours, &[], true) },
+        Runtime { role: Role::Ours, ..peer(OWN_FILE, &own, &[], true) },
         peer("runc", "runc", &[], true),
         // It makes the user namespace of an ordinary user itself.
         Runtime {
