@@ -12,14 +12,11 @@ done
 install -m 755 "$built/sentry" "$here/sentry-oci"
 
 # As the ordinary user, with a plain environment. Who is one already, stays it.
-as_user() {
-    if [ "$(id -u)" = 0 ]; then
-        setpriv --reuid="$user" --regid="$user" --clear-groups env -i HOME="/home/$user" USER="$user" LANG=C.UTF-8 \
-            PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin "$@"
-    else
-        "$@"
-    fi
-}
+user_words=
+[ "$(id -u)" != 0 ] || user_words="setpriv --reuid=$user --regid=$user --clear-groups env -i HOME=/home/$user USER=$user \
+    LANG=C.UTF-8 PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+# shellcheck disable=SC2086 # words
+as_user() { $user_words "$@"; }
 
 # crun 1.8 refuses the hybrid cgroups that runc takes: it gets a mount namespace with an empty tree of version 2 over them.
 hybrid() { [ -d /sys/fs/cgroup/unified ]; }

@@ -179,7 +179,8 @@ fn binary(scene: &Scene) -> Seen {
     let Ok(stand) = Stand::new(runtime, &scene.stand.directory.join("second"), &scene.stand.probe) else {
         return Seen::new(NOT_APPLICABLE, "no place for it");
     };
-    let second = Scene { stand, token: scene.token.clone(), secret: scene.secret.clone() };
+    let second =
+        Scene { stand, token: scene.token.clone(), secret: scene.secret.clone(), seccomp: scene.seccomp.clone() };
     let mut bundle = second.privileged();
     let script = bundle.rootfs("evil");
     let _ = fs::write(&script, "#!/proc/self/exe\n")
