@@ -3,7 +3,9 @@
 //! The runtime's side of [`shim::container::process`]. Whatever fails takes back all that was made before it.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -16,7 +18,6 @@ use shim::container::hooks;
 use shim::container::launch::{self, Joined, Namespaces, ToContainer, ToRuntime};
 use shim::container::process::{Entry as Seat, Init};
 use shim::failure::{Failure, Step};
-use shim::message::send;
 use shim::{keeper, sys};
 
 use super::cgroup::{Groups, Wish};
@@ -44,7 +45,9 @@ pub struct Made {
 /// Makes a container.
 pub fn create(store: &Store, global: &Global, making: &Making, log: &Log) -> Result<Made, Failure> {
     let preserved = preserved(making.preserve_fds)?;
-    sys::close_on_exec_from(3 + preserved).step(|| "mark descriptors to be closed")?;
+    // The container's first process waits for `start` before it runs a program, and must not hold a caller's locks and pipes
+    // meanwhile. Nothing of ours is open yet.
+    sys::close_range(3 + preserved, u32::MAX);
     let bundle = bundle(&making.bundle)?;
     let file = making.config.clone().unwrap_or_else(|| PathBuf::from("config.json"));
     let config = config::load(&bundle, &file)?;
@@ -55,8 +58,9 @@ pub fn create(store: &Store, global: &Global, making: &Making, log: &Log) -> Res
     if making.console_socket.is_some() && !has_terminal {
         return Err(Failure::check_text("--console-socket makes no sense: process.terminal is not set in config.json"));
     }
-    let console = making.console_socket.as_deref().map(console::connect).transpose()?;
+    // This may start us anew: nothing that others notice may come before.
     protect::own_program(&config.spec)?;
+    let console = making.console_socket.as_deref().map(console::connect).transpose()?;
 
     let annotations = config::annotations(&config.spec);
     let policy = ContainerPolicy::decide(&annotations)?;
@@ -72,7 +76,7 @@ pub fn create(store: &Store, global: &Global, making: &Making, log: &Log) -> Res
         ..Record::default()
     };
     let mut attempt = Attempt { entry, record, keeper: None, init: None };
-    let order = Order { config: &config, policy: &policy, global, making, preserved, log };
+    let order = Order { config: &config, policy: &policy, global, making, preserved, log, lock: lock.as_raw_fd() };
     match attempt.run(&order, console) {
         Ok(terminal) => {
             drop(lock);
@@ -122,6 +126,8 @@ struct Order<'a> {
     making: &'a Making,
     preserved: u32,
     log: &'a Log,
+    /// The lock of the container's directory, which whoever has a copy of it holds as well.
+    lock: RawFd,
 }
 
 /// What there is of a container so far.
@@ -141,6 +147,8 @@ impl Attempt {
         self.entry.record(&self.record)?;
         let mut warnings = Vec::new();
         self.record.groups = Groups::make(spec, &self.record.id, wish(order.global), &mut warnings)?;
+        // They must be found by whoever cleans up after us, at whatever moment we are killed.
+        self.entry.record(&self.record)?;
         warnings.drain(..).for_each(|warning| log.warn(&warning));
 
         let container = container(&self.record, spec);
@@ -159,7 +167,10 @@ impl Attempt {
             environment: listening(),
             no_new_keyring: order.making.no_new_keyring,
         };
+        let lock = order.lock.cast_unsigned();
         let launched = launch::launch(&namespaces, &mut |pid| maps.write(pid), &|channel| {
+            // Init waits for `start`, whatever becomes of us: it must not keep `delete` out.
+            sys::close_range(lock, lock);
             let init = Init {
                 spec,
                 bundle: &record.bundle,
@@ -188,19 +199,17 @@ impl Attempt {
         self.entry.record(&self.record)?;
 
         let channel = launched.channel.as_fd();
-        let tell = || "tell the container's first process";
-        send(channel, &ToContainer::Go(pid.as_raw()), None).step(tell)?;
-        if let Some(profile) = &config.seccomp {
-            let (program, flags) = compiled(profile)?;
-            send(channel, &ToContainer::Profile(flags), Some(program.as_fd())).step(tell)?;
-        }
+        launch::tell(channel, &ToContainer::Go(pid.as_raw()), None)?;
+        // While the process makes its mounts.
+        let profile = config.seccomp.as_ref().map(compiled).transpose()?;
         let mut terminal = None;
         loop {
             match launch::expect(channel)? {
                 (ToRuntime::Hooks, _) => {
                     self.run_hooks(spec)?;
-                    send(channel, &ToContainer::HooksRan, None).step(tell)?;
+                    launch::tell(channel, &ToContainer::HooksRan, None)?;
                 }
+                (ToRuntime::Profile, _) => send_profile(channel, profile.as_ref())?,
                 (ToRuntime::Terminal, master) => terminal = master,
                 (ToRuntime::Warning(text), _) => log.warn(&text),
                 (ToRuntime::Created, _) => break,
@@ -292,6 +301,12 @@ pub fn compiled(profile: &crate::monitor::profile::Profile) -> Result<(File, u64
     Ok((crate::monitor::profile::program(profile).map_err(wrong)?, profile.flags().map_err(wrong)?))
 }
 
+/// Hands the program of a profile over.
+pub fn send_profile(channel: BorrowedFd, profile: Option<&(File, u64)>) -> Result<(), Failure> {
+    let Some((program, flags)) = profile else { return Err(Failure::check("find a seccomp profile to send")) };
+    launch::tell(channel, &ToContainer::Profile(*flags), Some(program.as_fd()))
+}
+
 fn listen_for_start(entry: &Entry) -> Result<OwnedFd, Failure> {
     let step = || "make the socket that start comes to";
     let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).step(step)?;
@@ -372,7 +387,10 @@ pub fn write_pid(path: &Path, pid: Pid) -> Result<(), Failure> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let write = || {
-        std::fs::write(&new, pid.to_string())?;
+        // In a directory that others can write to, it may be a link to a file of ours.
+        let mut options = File::options();
+        let mut file = options.write(true).create(true).truncate(true).custom_flags(libc::O_NOFOLLOW).open(&new)?;
+        file.write_all(pid.to_string().as_bytes())?;
         std::fs::rename(&new, path)
     };
     write().map_err(|error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))).step(step)

@@ -4,7 +4,8 @@
 //! Either is looked at by type and number before anybody uses it.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -16,7 +17,7 @@ use super::mount::open_source;
 use super::options::Options;
 use super::root::{Kind, Root, type_of};
 use crate::failure::{Failure, Step};
-use crate::sys;
+use crate::sys::{self, MountAttributes};
 
 /// What every container has.
 const DEFAULT: [(&str, u64, u64); 6] = [
@@ -143,27 +144,34 @@ fn existing(root: &Root, device: &Device, parent: &OwnedFd, name: &std::ffi::OsS
     if is(&found, device).step(step)? {
         return Ok(());
     }
-    if type_of(&fstat(&found).step(step)?) == libc::S_IFREG {
-        // An image often has an empty file where a device is to be bound.
+    let stat = fstat(&found).step(step)?;
+    if type_of(&stat) == libc::S_IFREG && stat.st_size == 0 {
+        // An image often has an empty file where a device is to be bound; one that holds something is an error, as the
+        // specification has it.
         return bind(root, device);
     }
     Err(Failure::check(step()).remedy("the image has something else there; mount a tmpfs at /dev"))
 }
 
-/// Shows the host's device.
+/// Shows the host's device: the one of the same name, or any of the same number.
 fn bind(root: &Root, device: &Device) -> Result<(), Failure> {
     let step = || format!("show the host's device {}", device.path.display());
-    let by_number = PathBuf::from(format!(
-        "/dev/{}/{}:{}",
-        if device.kind == SFlag::S_IFBLK { "block" } else { "char" },
-        libc::major(device.number),
-        libc::minor(device.number)
-    ));
-    let candidates = [device.path, by_number.as_path()];
-    let found = candidates.into_iter().filter_map(|path| open_source(path, false, false).ok());
-    let tree = found.into_iter().find(|tree| is(tree, device).unwrap_or(false)).ok_or_else(|| {
-        Failure::check(step()).remedy("the host has none of this number there, and here none can be made")
+    if device.kind == SFlag::S_IFIFO {
+        return Err(Failure::new(step(), Errno::EEXIST).remedy("the image has something else there"));
+    }
+    let with_number =
+        |path: &Path| open_source(path, false, true).ok().filter(|tree| is(tree, device).unwrap_or(false));
+    let tree = with_number(device.path).or_else(|| {
+        let names = std::fs::read_dir("/dev").into_iter().flatten().flatten();
+        names
+            .filter(|name| name.file_type().is_ok_and(|kind| kind.is_char_device() || kind.is_block_device()))
+            .find_map(|name| with_number(&name.path()))
+    });
+    let tree = tree.ok_or_else(|| {
+        Failure::check(step()).remedy("the host has none of this number in /dev, and here none can be made")
     })?;
+    let attributes = MountAttributes { set: sys::NO_SUID | sys::NO_EXEC, ..Default::default() };
+    sys::set_mount_attributes(tree.as_fd(), false, &attributes).step(step)?;
     let target = root.target(device.path, Kind::File, true)?;
     sys::attach(tree.as_fd(), target.as_fd()).step(step)
 }

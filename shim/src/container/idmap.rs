@@ -46,17 +46,18 @@ pub fn sources(spec: &Spec, bundle: &Path) -> Result<Vec<(usize, OwnedFd)>, Fail
             continue;
         }
         let path = bundle.join(mount.source().clone().unwrap_or_default());
-        let tree = match open_source(&path, recursive, options.source_nofollow) {
+        let opened = open_source(&path, recursive, options.source_nofollow);
+        if !mapped {
             // Inside there may be a right that we do not have: it is tried there again.
-            Err(_) if !mapped => continue,
-            other => other?,
-        };
-        if mapped {
-            map(&tree, spec, mount, options.idmap == Some(true)).map_err(|failure| Failure {
-                step: format!("map the ids of {}: {}", path.display(), failure.step),
-                ..failure
-            })?;
+            made.extend(opened.ok().map(|tree| (index, tree)));
+            continue;
         }
+        let named = |failure: Failure| Failure {
+            step: format!("map the ids of {}: {}", path.display(), failure.step),
+            ..failure
+        };
+        let tree = opened.map_err(named)?;
+        map(&tree, spec, mount, options.idmap == Some(true)).map_err(named)?;
         made.push((index, tree));
     }
     Ok(made)

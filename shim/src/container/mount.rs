@@ -11,7 +11,7 @@ use nix::sys::stat::{fstat, stat};
 use nix::unistd::symlinkat;
 use oci_spec::runtime::Mount;
 
-use super::options::{Attributes, Options, Propagation};
+use super::options::{Attributes, Options, Propagation, TIMES};
 use super::proc::is_proc;
 use super::root::{Kind, Root, c_path, type_of};
 use super::{Context, copy_up, groups, idmap};
@@ -232,22 +232,20 @@ impl Mounts<'_> {
         let change = |set, clear| {
             sys::set_mount_attributes(tree.as_fd(), recursive, &MountAttributes { set, clear, ..Default::default() })
         };
-        match change(set, clear) {
-            // A more privileged mount namespace has locked what we would clear: it stays. What takes away is still done.
-            Err(Errno::EPERM) if clear != 0 => {
-                let times = set & 0x70;
-                change(set & !times, 0).step(|| "set its options")?;
-                if let Err(errno) = change(times, clear & 0x70) {
-                    self.warnings.push(format!("a mount keeps how it counts access times: {}", errno.desc()));
-                }
-                if clear & !0x70 != 0 {
-                    self.warnings
-                        .push(format!("a mount keeps restrictions of the host that its options lift ({clear:#x})"));
-                }
-                Ok(())
-            }
-            other => other.step(|| "set its options"),
+        let Err(errno) = change(set, clear) else { return Ok(()) };
+        if errno != Errno::EPERM {
+            return Err(Failure::new("set its options", errno));
         }
+        // A more privileged mount namespace has locked what we would clear, and how access times are kept: both stay. What
+        // takes away is still done.
+        change(set & !TIMES, 0).step(|| "set its options")?;
+        if (set | clear) & TIMES != 0 && change(set & TIMES, clear & TIMES).is_err() {
+            self.warnings.push("a mount of the caller's keeps how it counts access times".to_owned());
+        }
+        if clear & !TIMES != 0 && change(0, clear & !TIMES).is_err() {
+            self.warnings.push("a mount of the caller's keeps restrictions that its options would lift".to_owned());
+        }
+        Ok(())
     }
 
     /// Attaches `tree` at `target`, which is `place`.
@@ -294,7 +292,7 @@ pub(super) fn open_source(path: &Path, recursive: bool, nofollow: bool) -> Resul
 fn set(context: &OwnedFd, datum: &str) -> Result<(), Errno> {
     let (key, value) = datum.split_once('=').map_or((datum, None), |(key, value)| (key, Some(value)));
     let value = value.map(CString::new).transpose().map_err(|_| Errno::EINVAL)?;
-    sys::fs_set(context.as_fd(), &*CString::new(key).map_err(|_| Errno::EINVAL)?, value.as_deref())
+    sys::fs_set(context.as_fd(), &CString::new(key).map_err(|_| Errno::EINVAL)?, value.as_deref())
 }
 
 /// Makes a file system of this type, mounted nowhere yet.

@@ -49,6 +49,9 @@ const NO_DIRECTORY_TIMES: u64 = 0x80;
 /// `MOUNT_ATTR_NOSYMFOLLOW`
 const NO_SYMLINKS: u64 = 0x0020_0000;
 
+/// All that is about access times.
+pub const TIMES: u64 = ACCESS_TIMES | NO_DIRECTORY_TIMES;
+
 /// How mounts spread between a mount and its peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Propagation {

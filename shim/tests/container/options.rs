@@ -83,7 +83,10 @@ fn of_binds(by: By) {
     }
     let out = bundle.run("cat /proc/self/mountinfo");
     for (index, row) in OF_ONE.iter().enumerate() {
-        check("bind", mount_at(&out, &format!("/b/{index}")), *row);
+        // How a mount of the host counts access times is locked for a user.
+        if by == By::Root || !row.0.iter().any(|option| option.ends_with("time")) {
+            check("bind", mount_at(&out, &format!("/b/{index}")), *row);
+        }
     }
 }
 
@@ -187,10 +190,11 @@ fn copy_up(by: By) {
     fs::set_permissions(data.join("sub/file"), std::os::unix::fs::PermissionsExt::from_mode(0o4751)).unwrap();
     fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o750)).unwrap();
     bundle.mount("/data", "tmpfs", "tmpfs", &["tmpcopyup", "ro"]);
-    let out = bundle.run("cat /data/sub/file; echo; stat -c %a /data /data/sub/file; readlink /data/link /data/sub/inner; touch /data/x; ls -d /data/sub/deeper");
+    let out = bundle.run("cat /data/sub/file; echo; stat -c %a /data /data/sub/file; readlink /data/link; readlink /data/sub/inner; touch /data/x; ls -d /data/sub/deeper");
     assert!(out.starts_with("text\n750\n"), "{out}");
-    // Set-id bits go when the owner is an ordinary user's and changes hands.
-    assert!(out.contains("4751\n/etc/shadow\nsub/file\n") && out.contains("/data/sub/deeper\n"), "{out}");
+    // That the image is given to the user takes its set-id bits.
+    let mode = if by == By::Root { "4751" } else { "751" };
+    assert!(out.contains(&format!("{mode}\n/etc/shadow\nsub/file\n")) && out.contains("/data/sub/deeper\n"), "{out}");
     assert!(out.contains("Read-only file system"), "{out}");
 }
 
@@ -211,7 +215,7 @@ fn symlinks(by: By) {
     symlink("/elsewhere", bundle.root().join("taken")).unwrap();
     bundle.mount("/copied", "bind", "link", &["bind", "copy-symlink"]);
     bundle.mount("/taken", "bind", "link", &["bind", "src-nofollow", "dest-nofollow"]);
-    let out = bundle.run("readlink /copied /taken");
+    let out = bundle.run("readlink /copied; readlink /taken");
     assert_eq!(out, "/etc/passwd\n/etc/passwd\n");
 }
 

@@ -25,7 +25,7 @@ pub const CASES: &[Case] = &[
 
 fn default_devices(by: By) {
     let out = Bundle::new(by)
-        .run("stat -c '%n %F %t:%T %a' /dev/*; readlink /dev/fd /dev/ptmx; echo x > /dev/null && echo fine");
+        .run("stat -c '%n %F %t:%T %a' /dev/*; readlink /dev/fd; readlink /dev/ptmx; echo x > /dev/null && echo fine");
     for (name, number) in
         [("null", "1:3"), ("zero", "1:5"), ("full", "1:7"), ("random", "1:8"), ("urandom", "1:9"), ("tty", "5:0")]
     {
@@ -40,14 +40,14 @@ fn covers(by: By) {
     fs::write(bundle.root().join("secret/below/file"), "s3cret").unwrap();
     bundle.config["linux"]["maskedPaths"] =
         json!(["/proc/kcore", "/proc/keys", "/proc/timer_list", "/secret", "/proc/acpi", "/none/there", "/proc/scsi"]);
-    bundle.config["linux"]["readonlyPaths"] = json!(["/proc/sys", "/proc/sysrq-trigger", "/nor/this", "/etc"]);
+    bundle.config["linux"]["readonlyPaths"] = json!(["/proc/sys", "/nor/this", "/etc"]);
     let out = bundle.run(
-        "cat /proc/keys /proc/timer_list; ls -A /secret; stat -c %t:%T /proc/keys; echo x > /proc/sysrq-trigger; \
+        "cat /proc/keys /proc/timer_list; ls -A /secret; stat -c %t:%T /proc/keys; \
          echo 1 > /proc/sys/kernel/shm_rmid_forced; touch /etc/x; touch /tmp/x && echo elsewhere; cat /proc/self/mountinfo",
     );
     assert!(!out.contains("s3cret") && !out.contains("below"), "{out}");
     assert!(out.contains("\n1:3\n") || out.starts_with("1:3\n"), "{out}");
-    assert_eq!(out.matches("Read-only file system").count(), 3, "{out}");
+    assert_eq!(out.matches("Read-only file system").count(), 2, "{out}");
     assert!(out.contains("elsewhere"), "{out}");
     let cover = mount_at(&out, "/secret");
     assert!(cover.contains(" - tmpfs ") && options_of(cover).contains(&"ro"), "{cover}");
@@ -77,7 +77,7 @@ fn no_pivot(by: By) {
     let mut bundle = Bundle::new(by);
     bundle.config["annotations"] = json!({ "no-pivot": "" });
     let out = bundle.run("ls -A / /.. /../..; cat /proc/self/mountinfo");
-    assert!(!out.contains("home") && !out.contains("/usr") && out.contains("busybox") == false, "{out}");
+    assert!(!out.contains("home") && !out.contains("/usr") && !out.contains("busybox"), "{out}");
     assert!(out.contains("rootfs / "), "{out}");
 }
 

@@ -33,8 +33,8 @@ fn main() {
         ["remove-module"] => remove_module(),
         ["kexec"] => outcome("kexec_load", call(libc::SYS_kexec_load, &[0, 0, 0, 0x7fff_0000]), &[libc::EINVAL]),
         ["swap"] => swap(),
-        ["enter", token] => enter(token),
-        ["root-link", token] => root_link(token),
+        ["enter", pid, token] => enter(pid, token),
+        ["root-link", pid, token] => root_link(pid, token),
         ["environment", pid, word] => environment(pid, word),
         ["kill", pid] => {
             outcome("kill", call(libc::SYS_kill, &[pid.parse().unwrap_or(0), i64::from(libc::SIGTERM)]), &[])
@@ -192,7 +192,7 @@ fn log(text: &str) -> Way {
         return Err(("mknod", std::io::Error::last_os_error().raw_os_error().unwrap_or(0)));
     }
     let mut log = at("open", fs::OpenOptions::new().write(true).open("/tmp/kmsg"))?;
-    at("write", log.write_all(text.as_bytes()))?;
+    at("write", log.write_all(format!("{text}\n").as_bytes()))?;
     Ok("wrote a line".to_owned())
 }
 
@@ -207,14 +207,14 @@ fn swap() -> Way {
     outcome("swapon", call(libc::SYS_swapon, &[address(name.as_ptr()), 0]), &[libc::ENOENT])
 }
 
-fn enter(token: &str) -> Way {
-    let namespace = at("open", fs::File::open("/proc/1/ns/mnt"))?;
+fn enter(pid: &str, token: &str) -> Way {
+    let namespace = at("open", fs::File::open(format!("/proc/{pid}/ns/mnt")))?;
     outcome("setns", call(libc::SYS_setns, &[i64::from(namespace.as_raw_fd()), 0]), &[])?;
     at("read", fs::read_to_string(token))
 }
 
-fn root_link(token: &str) -> Way {
-    at("read", fs::read_to_string(format!("/proc/1/root{token}")))
+fn root_link(pid: &str, token: &str) -> Way {
+    at("read", fs::read_to_string(format!("/proc/{pid}/root{token}")))
 }
 
 fn environment(pid: &str, word: &str) -> Way {
@@ -269,6 +269,9 @@ fn perf() -> Way {
 
 fn new_user() -> Way {
     outcome("unshare", call(libc::SYS_unshare, &[i64::from(libc::CLONE_NEWUSER | libc::CLONE_NEWNS)]), &[])?;
+    let _ = fs::write("/proc/self/setgroups", "deny");
+    at("uid_map", fs::write("/proc/self/uid_map", "0 0 1"))?;
+    at("gid_map", fs::write("/proc/self/gid_map", "0 0 1"))?;
     for name in ["low", "up", "work", "all"] {
         let _ = fs::create_dir_all(format!("/dev/shm/{name}"));
     }
@@ -335,7 +338,9 @@ fn runtime_binary() -> Way {
             }
         }
     }
-    println_now(&format!("saw it {seen} times"));
+    if seen == 0 {
+        return Err(("see it", libc::ESRCH));
+    }
     Err(("open for writing", last))
 }
 

@@ -11,6 +11,8 @@ mod freeze;
 mod legacy;
 mod path;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod unified;
 
 use std::fs::{self, OpenOptions};
@@ -73,6 +75,17 @@ fn read(file: &Path) -> Result<String, Errno> {
 impl Groups {
     /// Makes the container's groups and sets its limits; nobody is in them yet.
     pub fn make(spec: &Spec, id: &str, wish: Wish, warnings: &mut Vec<String>) -> Result<Self, Failure> {
+        let found = if wish.disabled { Vec::new() } else { find::of_caller() };
+        Self::make_in(&found, spec, id, wish, warnings)
+    }
+
+    fn make_in(
+        found: &[find::Place],
+        spec: &Spec,
+        id: &str,
+        wish: Wish,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, Failure> {
         let linux = spec.linux().as_ref();
         let resources = linux.and_then(|linux| linux.resources().as_ref());
         let mut groups = Self { rootless: wish.rootless, ..Self::default() };
@@ -80,12 +93,11 @@ impl Groups {
             groups.missing = Some("control groups are disabled by the caller".to_owned());
         } else {
             let path = path::parse(linux.and_then(|linux| linux.cgroups_path().as_deref()), id, wish, warnings)?;
-            let found = find::of_caller();
             if found.is_empty() {
                 groups.missing = Some("none are mounted".to_owned());
             }
             for place in found {
-                groups.make_one(&place, &path, warnings)?;
+                groups.make_one(place, &path, warnings)?;
             }
         }
         if let Some(why) = groups.missing.as_deref().filter(|_| groups.hierarchies.is_empty() && !wish.disabled) {
@@ -206,12 +218,10 @@ impl Groups {
         if let Some(limit) = resources.pids().map(|pids| pids.limit()).filter(|limit| *limit != 0) {
             write_step(&self.of("pids")?.0.join("pids.max"), &or_max(limit))?;
         }
-        if let Some(block) = resources.block_io() {
-            if unified::wants_block(block) {
-                match self.legacy("blkio") {
-                    Some(group) => legacy::block(group, block)?,
-                    None => unified::block(self.of("io")?.0, block)?,
-                }
+        if let Some(block) = resources.block_io().as_ref().filter(|block| unified::wants_block(block)) {
+            match self.legacy("blkio") {
+                Some(group) => legacy::block(group, block)?,
+                None => unified::block(self.of("io")?.0, block)?,
             }
         }
         for limit in resources.hugepage_limits().iter().flatten() {
@@ -369,40 +379,4 @@ fn page_size(size: &str) -> Result<&str, Failure> {
         return Err(Failure::check(format!("limit huge pages of {size}")).remedy("a page size is like 2MB"));
     }
     Ok(size)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_of_pages_are_no_paths() {
-        assert!(page_size("2MB").is_ok() && page_size("1GB").is_ok() && page_size("64KB").is_ok());
-        for bad in ["2", "MB", "../2MB", "2MB/x", ""] {
-            assert!(page_size(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_limit_that_cannot_hold_is_an_error_and_its_absence_none() {
-        let mut warnings = Vec::new();
-        let with = |resources: &str| -> Spec {
-            let text = format!(r#"{{"ociVersion": "1.0.2", "linux": {{"resources": {resources}}}}}"#);
-            serde_json::from_str(&text).unwrap()
-        };
-        let wish = Wish { disabled: true, rootless: true, ..Wish::default() };
-        let idle = r#"{"memory": {}, "cpu": {"shares": 0}, "pids": {"limit": 0}, "blockIO": {"weight": 0},
-                       "devices": [{"allow": false, "access": "rwm"}]}"#;
-        assert!(Groups::make(&with(idle), "x", wish, &mut warnings).is_ok());
-        for asked in [
-            r#"{"memory": {"limit": 1048576}}"#,
-            r#"{"pids": {"limit": 10}}"#,
-            r#"{"cpu": {"quota": 1000}}"#,
-            r#"{"cpu": {"cpus": "0"}}"#,
-            r#"{"unified": {"memory.high": "1"}}"#,
-        ] {
-            let failure = Groups::make(&with(asked), "x", wish, &mut warnings).unwrap_err();
-            assert!(failure.to_string().contains("disabled"), "{failure}");
-        }
-    }
 }

@@ -16,13 +16,13 @@ use crate::scene::{Attempt, INSIDE, NOT_APPLICABLE, REACHED, REFUSED, Scene, See
 pub const ESCAPES: &[Attempt] = &[
     Attempt {
         id: "setns to the host",
-        tried: "setns to /proc/1/ns/mnt, reading a file of the host's",
+        tried: "setns to /proc/PID/ns/mnt of a process of the host's, reading a file",
         with: "--pid=host",
         run: enter,
     },
     Attempt {
-        id: "/proc/1/root",
-        tried: "reading a file of the host's through /proc/1/root",
+        id: "/proc/PID/root",
+        tried: "reading a file through /proc/PID/root of a process of the host's",
         with: "--pid=host",
         run: root_link,
     },
@@ -66,14 +66,6 @@ pub const ESCAPES: &[Attempt] = &[
     },
 ];
 
-fn enter(scene: &Scene) -> Seen {
-    scene.tries(&mut scene.with_host_processes(), &["enter", &scene.token.to_string_lossy()], scene.knows())
-}
-
-fn root_link(scene: &Scene) -> Seen {
-    scene.tries(&mut scene.with_host_processes(), &["root-link", &scene.token.to_string_lossy()], scene.knows())
-}
-
 /// A process of the host's, of the same user.
 fn victim(scene: &Scene) -> Option<Child> {
     let mut command = Command::new(&scene.stand.probe);
@@ -84,15 +76,27 @@ fn victim(scene: &Scene) -> Option<Child> {
     Some(child)
 }
 
-fn spy(scene: &Scene) -> Seen {
+fn with_victim(scene: &Scene, words: impl Fn(&str) -> Vec<String>) -> Seen {
     let Some(mut victim) = victim(scene) else { return Seen::new(NOT_APPLICABLE, "no victim") };
-    let seen = scene.tries(
-        &mut scene.with_host_processes(),
-        &["environment", &victim.id().to_string(), "SECRET"],
-        scene.knows(),
-    );
+    let words = words(&victim.id().to_string());
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let seen = scene.tries(&mut scene.with_host_processes(), &words, scene.knows());
     let _ = victim.kill().and_then(|()| victim.wait());
     seen
+}
+
+fn enter(scene: &Scene) -> Seen {
+    let token = scene.token.to_string_lossy();
+    with_victim(scene, |pid| ["enter", pid, &token].map(str::to_owned).to_vec())
+}
+
+fn root_link(scene: &Scene) -> Seen {
+    let token = scene.token.to_string_lossy();
+    with_victim(scene, |pid| ["root-link", pid, &token].map(str::to_owned).to_vec())
+}
+
+fn spy(scene: &Scene) -> Seen {
+    with_victim(scene, |pid| ["environment", pid, "SECRET"].map(str::to_owned).to_vec())
 }
 
 fn kills(scene: &Scene) -> Seen {
@@ -175,7 +179,8 @@ fn binary(scene: &Scene) -> Seen {
     let Ok(stand) = Stand::new(runtime, &scene.stand.directory.join("second"), &scene.stand.probe) else {
         return Seen::new(NOT_APPLICABLE, "no place for it");
     };
-    let second = Scene { stand, token: scene.token.clone(), secret: scene.secret.clone() };
+    let second =
+        Scene { stand, token: scene.token.clone(), secret: scene.secret.clone(), seccomp: scene.seccomp.clone() };
     let mut bundle = second.privileged();
     let script = bundle.rootfs("evil");
     let _ = fs::write(&script, "#!/proc/self/exe\n")

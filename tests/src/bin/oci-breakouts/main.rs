@@ -20,18 +20,20 @@ use serde_json::json;
 
 const TOPICS: &[&[Attempt]] = &[attempts::HOST, escapes::ESCAPES, kernel::SURFACE];
 
-const USAGE: &str = "usage: oci-breakouts --runtime 'PATH [OPTION]...' [--name NAME] [--only ID-PART] [--json FILE]
+const USAGE: &str =
+    "usage: oci-breakouts --runtime 'PATH [OPTION]...' [--name NAME] [--only ID-PART] [--json FILE] [--seccomp PROFILE]
        oci-breakouts table FILE.json...";
 
 fn main() -> Result<()> {
     let mut words = std::env::args().skip(1);
-    let (mut runtime, mut name, mut only, mut kept) = (Vec::new(), None, None, None);
+    let (mut runtime, mut name, mut only, mut kept, mut seccomp) = (Vec::new(), None, None, None, None);
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} needs a value\n{USAGE}"));
         match word.as_str() {
             "--runtime" => runtime = value()?.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
             "--name" => name = Some(value()?),
             "--only" => only = Some(value()?),
+            "--seccomp" => seccomp = Some(serde_json::from_str(&std::fs::read_to_string(value()?)?)?),
             "--json" => kept = Some(PathBuf::from(value()?)),
             "table" => return table::print(&words.map(PathBuf::from).collect::<Vec<_>>()),
             _ => bail!("{USAGE}"),
@@ -41,7 +43,7 @@ fn main() -> Result<()> {
         bail!("{USAGE}");
     }
     let name = name.unwrap_or_else(|| runtime.join(" "));
-    let scene = Scene::new(runtime)?;
+    let scene = Scene::new(runtime, seccomp)?;
     let mut kept = kept.map(File::create).transpose()?;
     let mut keep =
         |line: serde_json::Value| -> Result<()> { Ok(kept.as_mut().map_or(Ok(()), |out| writeln!(out, "{line}"))?) };

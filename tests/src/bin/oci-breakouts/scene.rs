@@ -40,17 +40,19 @@ pub struct Scene {
     /// A file of the host's that no container is given.
     pub token: PathBuf,
     pub secret: String,
+    /// The seccomp profile of every container, if there is one.
+    pub seccomp: Option<serde_json::Value>,
 }
 
 impl Scene {
-    pub fn new(runtime: Vec<String>) -> Result<Self> {
+    pub fn new(runtime: Vec<String>, seccomp: Option<serde_json::Value>) -> Result<Self> {
         let directory = std::env::temp_dir().join(format!("oci-breakouts-{}", std::process::id()));
         let attacker = std::env::current_exe()?.with_file_name("oci-attacker");
         let stand = Stand::new(runtime, &directory, &attacker).with_context(|| attacker.display().to_string())?;
         let secret = format!("secret-{}", std::process::id());
         let token = directory.join("token");
         fs::write(&token, &secret)?;
-        Ok(Self { stand, token, secret })
+        Ok(Self { stand, token, secret, seccomp })
     }
 
     pub fn clear(&self) {
@@ -66,6 +68,9 @@ impl Scene {
         bundle.config["process"]["noNewPrivileges"] = json!(false);
         for mount in bundle.list("/mounts").iter_mut().filter(|mount| mount["type"] == "sysfs") {
             mount["options"] = json!(["nosuid", "noexec", "nodev"]);
+        }
+        if let Some(profile) = &self.seccomp {
+            bundle.config["linux"]["seccomp"] = profile.clone();
         }
         if self.stand.root {
             bundle.config["linux"]["resources"] = json!({ "devices": [{ "allow": true, "access": "rwm" }] });

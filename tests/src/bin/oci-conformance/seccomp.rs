@@ -57,6 +57,13 @@ pub const TESTS: &[Test] = &[
         .since("1.1"),
     must("seccomp_listener", PLACE, "SCMP_ACT_NOTIFY: the descriptor and the state go to listenerPath", listener)
         .since("1.1"),
+    must(
+        "seccomp_listener_without_notify",
+        PLACE,
+        "listenerPath is ignored where SCMP_ACT_NOTIFY is not used",
+        ignored,
+    )
+    .since("1.1"),
     must("seccomp_listener_nobody_there", PLACE, "if nobody listens the runtime fails", nobody).since("1.1"),
     must("seccomp_metadata_without_a_listener", PLACE, "listenerMetadata without listenerPath is refused", |stand| {
         refused(stand, json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x" }))
@@ -276,5 +283,13 @@ fn nobody(stand: &Stand) -> Verdict {
     let path = bundle.path.join("nobody");
     notifying(&mut bundle, &path);
     bundle.is_refused()?;
+    Ok(())
+}
+
+fn ignored(stand: &Stand) -> Verdict {
+    let mut bundle = stand.bundle();
+    profile(&mut bundle, json!({ "names": ["personality"], "action": "SCMP_ACT_ERRNO" }));
+    bundle.config["linux"]["seccomp"]["listenerPath"] = json!(bundle.path.join("nobody"));
+    same!(tried(&mut bundle, &[format!("{PERSONALITY},4294967295")])?, [-1], "what personality returned");
     Ok(())
 }

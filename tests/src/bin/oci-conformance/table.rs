@@ -64,11 +64,7 @@ fn drawn(runs: &[Run]) -> String {
     }
     page += "\nWhere they differ, or somebody fails:\n\n| test | asked by | what is asked |";
     for run in runs {
-        page += &format!(
-            " {}{} |",
-            text(&run.header, "runtime"),
-            if text(&run.header, "user") == "root" { "" } else { ", rootless" }
-        );
+        page += &format!(" {} |", who(run));
     }
     page += &format!("\n|---|---|---|{}\n", "---|".repeat(runs.len()));
     let mut notes: Vec<String> = Vec::new();
@@ -101,17 +97,27 @@ fn drawn(runs: &[Run]) -> String {
         page += &format!("{}. {why}\n", number + 1);
     }
     page += "\nNot applicable:\n\n";
-    let mut reasons: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for run in runs {
-        for (id, test) in run.verdicts.iter().filter(|(_, test)| text(test, "verdict") == "n/a") {
-            let who = format!("{} as {}", text(&run.header, "runtime"), text(&run.header, "user"));
-            reasons.entry(format!("{}: {}", who, text(test, "why"))).or_default().push(format!("`{id}`"));
+    // One reason often holds for several runs, and for several tests in each.
+    let mut reasons: BTreeMap<(&str, String), Vec<String>> = BTreeMap::new();
+    for id in runs.first().map(|run| run.order.as_slice()).unwrap_or_default() {
+        let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for run in runs {
+            if let Some(test) = run.verdicts.get(id).filter(|test| text(test, "verdict") == "n/a") {
+                by_reason.entry(text(test, "why")).or_default().push(who(run));
+            }
+        }
+        for (why, whom) in by_reason {
+            reasons.entry((why, whom.join("; "))).or_default().push(format!("`{id}`"));
         }
     }
-    for (why, ids) in reasons {
-        page += &format!("- {why} ({})\n", ids.join(", "));
+    for ((why, whom), ids) in reasons {
+        page += &format!("- {why}: {} ({whom})\n", ids.join(", "));
     }
     page
+}
+
+fn who(run: &Run) -> String {
+    format!("{}{}", text(&run.header, "runtime"), if text(&run.header, "user") == "root" { "" } else { ", rootless" })
 }
 
 /// The number of a remark, which is kept once however often it is made.
@@ -126,7 +132,11 @@ fn note(notes: &mut Vec<String>, why: &str) -> String {
 
 /// A runtime's words without what differs from run to run, in one line that a table can hold.
 fn plain(why: &str) -> String {
-    let words = why
+    // runc writes a log; its last line is the error.
+    let (start, log) = why.split_once("time=\"").unwrap_or((why, ""));
+    let said = log.rsplit_once(" msg=").map_or("", |(_, said)| said).trim_matches('"').replace("\\\"", "\"");
+    let line = format!("{start}{said}");
+    let words = line
         .split_whitespace()
         .map(|word| if word.contains("/oci-conformance") { shortened(word) } else { word.to_owned() });
     let line = words.collect::<Vec<_>>().join(" ").replace('|', "\\|").replace('`', "'");

@@ -81,9 +81,23 @@ macro_rules! same {
     ($left:expr, $right:expr, $what:expr) => {{
         let (left, right) = (&$left, &$right);
         if *left != *right {
-            return Err($crate::verdict::Unmet::Failed(format!("{}: {left:?} instead of {right:?}", $what)));
+            let (left, right) = ($crate::verdict::plain(&left), $crate::verdict::plain(&right));
+            return Err($crate::verdict::Unmet::Failed(format!("{}: {left} instead of {right}", $what)));
         }
     }};
+}
+
+/// A value as JSON would have it, whatever it is wrapped in.
+pub fn plain(value: &dyn std::fmt::Debug) -> String {
+    let mut text = format!("{value:?}");
+    for wrapper in ["Number(", "String(", "Bool("] {
+        while let Some(start) = text.find(wrapper) {
+            let Some(length) = text[start..].find(')') else { break };
+            text.remove(start + length);
+            text.replace_range(start..start + wrapper.len(), "");
+        }
+    }
+    text
 }
 
 /// Ends a test that cannot be tried.
