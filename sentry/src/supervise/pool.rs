@@ -22,6 +22,7 @@ use syscalls::reply::{Reply, Response};
 use super::Shared;
 use super::pace::Pace;
 use super::tracer::Source;
+use super::untold::{Begin, Call, Caller, Kept, Untold};
 use crate::platform::{Listener, Notification};
 use crate::task::Task;
 
@@ -157,13 +158,56 @@ impl<P: Listener> Pool<P> {
     }
 
     fn answer(&self, notification: Notification, task: &Task<P>) {
-        let response = match usize::try_from(notification.number) {
+        match self.shared.untold.as_ref().filter(|untold| untold.is_about(notification.number)) {
+            Some(untold) => self.answer_once(untold, notification, task),
+            None => self.give(notification, self.response(notification, task), task),
+        }
+    }
+
+    /// What is to be answered.
+    fn response(&self, notification: Notification, task: &Task<P>) -> Response {
+        match usize::try_from(notification.number) {
             Ok(number) => {
                 let answer = || self.shared.dispatch.answer(task, number, notification.registers);
                 task.in_its_root(answer).unwrap_or_else(Response::Fail)
             }
             Err(_) => Response::Fail(Errno::ENOSYS),
+        }
+    }
+
+    /// Answers a call that must not be done twice, even if its caller was gone and comes again.
+    fn answer_once(&self, untold: &Untold, notification: Notification, task: &Task<P>) {
+        let call = Call {
+            number: notification.number,
+            registers: notification.registers,
+            instruction_pointer: notification.instruction_pointer,
         };
+        match untold.begin(notification.tid, &call, task) {
+            Begin::Gone => {}
+            Begin::Done(value) => {
+                let told = self.respond(notification, Response::Reply(Reply::Return(value)), task);
+                if told != Err(Errno::ENOENT) {
+                    untold.end(notification.tid, None);
+                }
+            }
+            Begin::Do => {
+                let began = task.began();
+                task.keep_what_is_read();
+                let response = self.response(notification, task);
+                let Response::Reply(Reply::Return(value)) = response else {
+                    // Nothing was done.
+                    self.give(notification, response, task);
+                    return untold.end(notification.tid, None);
+                };
+                let told = self.respond(notification, response, task);
+                let began = began.filter(|_| told == Err(Errno::ENOENT));
+                let reads = task.what_was_read();
+                untold.end(notification.tid, began.map(|began| Kept { call, reads, began, value }));
+            }
+        }
+    }
+
+    fn give(&self, notification: Notification, response: Response, task: &Task<P>) {
         if let (Response::Continue(_), Some(clock)) = (&response, &self.shared.clock)
             && let Some(wish) = task.wish()
         {
