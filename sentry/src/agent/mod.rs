@@ -40,6 +40,8 @@ pub struct Container {
     pub own_name: bool,
     /// Whether its user namespace is the initial one, so that its root is the host's.
     pub real_root: bool,
+    /// Whether its processes have `CAP_MKNOD`: where its root is the host's, the kernel makes harmless devices then.
+    pub makes_devices: bool,
     /// Whether another runtime made it: then it does not end with its supervisor.
     pub made_elsewhere: bool,
 }

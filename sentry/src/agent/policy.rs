@@ -189,7 +189,7 @@ impl ContainerPolicy {
             }
         };
         add(!self.mount.is_empty(), Feature::Mounts);
-        add(self.mknod && container.real_root, Feature::RealDevices);
+        add(self.mknod && container.real_root && container.makes_devices, Feature::RealDevices);
         add(container.own_name, Feature::OwnName);
         // How much is free is told by the container's own processes.
         add(self.sysinfo && container.memory.is_some() && !container.shares_pids, Feature::MemoryLimit);

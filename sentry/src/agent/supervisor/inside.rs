@@ -87,7 +87,7 @@ fn begin(
     join(place, proc.as_fd())?;
     let resting = resting()?;
     let features = policy.features(container);
-    let mounts = policy.mknod && !container.real_root || !policy.mount.is_empty();
+    let mounts = policy.mknod || !policy.mount.is_empty();
     let mounter = if mounts { Some(mounter::start_inside(&mounting(), &proc)?) } else { None };
     let usage = match containers_proc() {
         Some(proc) => Usage::of_container(proc),
