@@ -36,6 +36,15 @@ const PATIENCE: (u32, Duration) = (200, Duration::from_millis(1));
 /// Followers that stay for the next slow call.
 pub const SPARE: usize = 2;
 
+/// Whether an answer was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Heard,
+    /// A signal came at the same moment.
+    Perhaps,
+    Unheard,
+}
+
 /// The pool's shared state.
 pub struct Pool<P> {
     shared: Arc<Shared<P>>,
@@ -185,8 +194,8 @@ impl<P: Listener> Pool<P> {
         match untold.begin(notification.tid, &call, task) {
             Begin::Gone => {}
             Begin::Done(value) => {
-                let told = self.respond(notification, Response::Reply(Reply::Return(value)), task);
-                if told != Err(Errno::ENOENT) {
+                // As it was kept, it stays until it has been heard.
+                if self.tell(notification, value, task) == Told::Heard {
                     untold.end(notification.tid, None);
                 }
             }
@@ -199,11 +208,26 @@ impl<P: Listener> Pool<P> {
                     self.give(notification, response, task);
                     return untold.end(notification.tid, None);
                 };
-                let told = self.respond(notification, response, task);
-                let began = began.filter(|_| told == Err(Errno::ENOENT));
-                let reads = task.what_was_read();
-                untold.end(notification.tid, began.map(|began| Kept { call, reads, began, value }));
+                let told = self.tell(notification, value, task);
+                let kept = began.map(|began| Kept { call, reads: task.what_was_read(), began, value, until: None });
+                let kept = match told {
+                    Told::Heard => None,
+                    Told::Perhaps => kept.map(Kept::perhaps),
+                    Told::Unheard => kept,
+                };
+                untold.end(notification.tid, kept);
             }
+        }
+    }
+
+    /// Gives an answer, and finds out whether it was heard.
+    fn tell(&self, notification: Notification, value: i64, task: &Task<P>) -> Told {
+        let before = task.is_called_away();
+        let told = self.respond(notification, Response::Reply(Reply::Return(value)), task);
+        match told {
+            Err(Errno::ENOENT) => Told::Unheard,
+            _ if before || task.is_called_away() => Told::Perhaps,
+            _ => Told::Heard,
         }
     }
 

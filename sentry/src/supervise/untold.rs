@@ -8,10 +8,14 @@
 //! the thread calls something else in between, it has taken notice, and what was kept is forgotten.
 //!
 //! Only success is kept: what failed has done nothing, and may be tried again.
+//!
+//! The kernel does not say so either when a signal comes in the moment of the answer: it takes the answer, and the caller goes without
+//! it. An answer that was given while a signal was pending is therefore kept for a moment too. What is left is a signal that comes and is
+//! delivered between two looks, some microseconds apart.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use syscalls::abi::Arch;
 
@@ -19,6 +23,8 @@ use syscalls::abi::Arch;
 const NOT_TWICE: &[&str] = &["adjtimex", "clock_adjtime", "mknod", "mknodat", "mount", "pivot_root", "umount2"];
 /// Threads for which something is kept, at most.
 const MOST: usize = 1024;
+/// How long an answer is kept that may have been heard: a call that is started anew comes at once.
+const MOMENT: Duration = Duration::from_millis(200);
 /// How long to wait until the caller is looked at again.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -47,6 +53,15 @@ pub struct Kept {
     pub began: u64,
     /// What it returned.
     pub value: i64,
+    /// Until when it counts, if the answer may have been heard.
+    pub until: Option<Instant>,
+}
+
+impl Kept {
+    /// Kept for a moment only.
+    pub fn perhaps(self) -> Self {
+        Self { until: Some(Instant::now() + MOMENT), ..self }
+    }
 }
 
 #[derive(Debug)]
@@ -75,6 +90,8 @@ pub trait Caller {
     fn has(&self, reads: &[Read]) -> bool;
     /// When its thread began.
     fn began(&self) -> Option<u64>;
+    /// Whether a signal is about to take it away.
+    fn is_called_away(&self) -> bool;
 }
 
 /// What is kept, by thread.
@@ -115,7 +132,9 @@ impl Untold {
                     }
                 }
                 Some(State::Kept(kept)) => {
-                    let same = kept.call == *call && caller.began() == Some(kept.began) && caller.has(&kept.reads);
+                    let counts = kept.until.is_none_or(|until| Instant::now() < until);
+                    let same =
+                        counts && kept.call == *call && caller.began() == Some(kept.began) && caller.has(&kept.reads);
                     // What was looked at may be another's memory by now.
                     if !caller.waits() {
                         return Begin::Gone;
@@ -178,6 +197,9 @@ mod tests {
         fn began(&self) -> Option<u64> {
             Some(self.began)
         }
+        fn is_called_away(&self) -> bool {
+            false
+        }
     }
 
     fn caller(memory: &str) -> Fake {
@@ -189,7 +211,7 @@ mod tests {
     }
 
     fn kept(memory: &str) -> Option<Kept> {
-        Some(Kept { call: call(1), reads: caller(memory).memory, began: 5, value: 0 })
+        Some(Kept { call: call(1), reads: caller(memory).memory, began: 5, value: 0, until: None })
     }
 
     #[test]
@@ -201,6 +223,16 @@ mod tests {
         assert_eq!(untold.begin(7, &call(1), &caller("/a")), Begin::Done(0));
         assert_eq!(untold.begin(7, &call(1), &caller("/a")), Begin::Done(0));
         untold.end(7, None);
+        assert_eq!(untold.begin(7, &call(1), &caller("/a")), Begin::Do);
+    }
+
+    #[test]
+    fn what_may_have_been_heard_is_soon_forgotten() {
+        let untold = Untold::new();
+        assert_eq!(untold.begin(7, &call(1), &caller("/a")), Begin::Do);
+        untold.end(7, kept("/a").map(Kept::perhaps));
+        assert_eq!(untold.begin(7, &call(1), &caller("/a")), Begin::Done(0));
+        thread::sleep(MOMENT);
         assert_eq!(untold.begin(7, &call(1), &caller("/a")), Begin::Do);
     }
 
