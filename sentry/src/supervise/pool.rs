@@ -209,7 +209,8 @@ impl<P: Listener> Pool<P> {
                     return untold.end(notification.tid, None);
                 };
                 let told = self.tell(notification, value, task);
-                let kept = began.map(|began| Kept { call, reads: task.what_was_read(), began, value, until: None });
+                let reads = untold.meant(call.number, task.what_was_read());
+                let kept = began.map(|began| Kept { call, reads, began, value, until: None });
                 let kept = match told {
                     Told::Heard => None,
                     Told::Perhaps => kept.map(Kept::perhaps),

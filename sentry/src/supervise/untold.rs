@@ -19,8 +19,10 @@ use std::time::{Duration, Instant};
 
 use syscalls::abi::Arch;
 
-/// Calls that do something which a second time would be something else.
-const NOT_TWICE: &[&str] = &["adjtimex", "clock_adjtime", "mknod", "mknodat", "mount", "pivot_root", "umount2"];
+/// Calls that do something which a second time would be something else, and whose arguments in memory are strings.
+const WITH_STRINGS: &[&str] = &["mknod", "mknodat", "mount", "pivot_root", "umount2"];
+/// The same with structures.
+const WITH_STRUCTURES: &[&str] = &["adjtimex", "clock_adjtime"];
 /// Threads for which something is kept, at most.
 const MOST: usize = 1024;
 /// How long an answer is kept that may have been heard: a call that is started anew comes at once.
@@ -97,7 +99,8 @@ pub trait Caller {
 /// What is kept, by thread.
 #[derive(Debug)]
 pub struct Untold {
-    numbers: Vec<i32>,
+    with_strings: Vec<i32>,
+    with_structures: Vec<i32>,
     threads: Mutex<HashMap<i32, State>>,
     ended: Condvar,
 }
@@ -105,14 +108,32 @@ pub struct Untold {
 impl Untold {
     /// Nothing is kept yet.
     pub fn new() -> Self {
-        let numbers = NOT_TWICE.iter().filter_map(|name| Arch::native().number(name));
-        let numbers = numbers.filter_map(|number| i32::try_from(number).ok()).collect();
-        Self { numbers, threads: Mutex::default(), ended: Condvar::new() }
+        let numbers = |names: &[&str]| {
+            let numbers = names.iter().filter_map(|name| Arch::native().number(name));
+            numbers.filter_map(|number| i32::try_from(number).ok()).collect()
+        };
+        Self {
+            with_strings: numbers(WITH_STRINGS),
+            with_structures: numbers(WITH_STRUCTURES),
+            threads: Mutex::default(),
+            ended: Condvar::new(),
+        }
     }
 
     /// Whether a call is one of those.
     pub fn is_about(&self, number: i32) -> bool {
-        self.numbers.contains(&number)
+        self.with_strings.contains(&number) || self.with_structures.contains(&number)
+    }
+
+    /// What of the memory that was read for a call belongs to it: what stands behind a string is anything.
+    pub fn meant(&self, number: i32, mut reads: Vec<Read>) -> Vec<Read> {
+        if self.with_strings.contains(&number) {
+            for (_, bytes) in &mut reads {
+                let end = bytes.iter().position(|byte| *byte == 0).map_or(bytes.len(), |end| end + 1);
+                bytes.truncate(end);
+            }
+        }
+        reads
     }
 
     fn threads(&self) -> MutexGuard<'_, HashMap<i32, State>> {
@@ -145,6 +166,7 @@ impl Untold {
                     threads.insert(tid, State::Busy);
                     return Begin::Do;
                 }
+                None if !caller.waits() => return Begin::Gone,
                 None => {
                     if threads.len() >= MOST {
                         threads.retain(|_, state| matches!(state, State::Busy));
@@ -257,6 +279,7 @@ mod tests {
         assert_eq!(untold.begin(7, &call(1), &caller("/a")), Begin::Do);
         let gone = Fake { waits: false.into(), ..caller("/a") };
         assert_eq!(untold.begin(7, &call(1), &gone), Begin::Gone);
+        assert_eq!(untold.begin(8, &call(1), &gone), Begin::Gone);
         thread::scope(|scope| {
             let again = scope.spawn(|| untold.begin(7, &call(1), &caller("/a")));
             thread::sleep(Duration::from_millis(50));
@@ -264,6 +287,16 @@ mod tests {
             untold.end(7, kept("/a"));
             assert_eq!(again.join().unwrap(), Begin::Done(0));
         });
+    }
+
+    #[test]
+    fn what_stands_behind_a_string_does_not_count() {
+        let untold = Untold::new();
+        let reads = || vec![(8, b"/mnt\0left over".to_vec()), (90, b"no end".to_vec())];
+        let number = |name| i32::try_from(Arch::native().number(name).unwrap()).unwrap();
+        let meant = untold.meant(number("mount"), reads());
+        assert_eq!(meant, [(8, b"/mnt\0".to_vec()), (90, b"no end".to_vec())]);
+        assert_eq!(untold.meant(number("adjtimex"), reads()), reads());
     }
 
     #[test]
