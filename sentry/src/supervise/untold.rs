@@ -8,17 +8,25 @@
 //! the thread calls something else in between, it has taken notice, and what was kept is forgotten.
 //!
 //! Only success is kept: what failed has done nothing, and may be tried again.
+//!
+//! The kernel does not say so either when a signal comes in the moment of the answer: it takes the answer, and the caller goes without
+//! it. An answer that was given while a signal was pending is therefore kept for a moment too. What is left is a signal that comes and is
+//! delivered between two looks, some microseconds apart.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use syscalls::abi::Arch;
 
-/// Calls that do something which a second time would be something else.
-const NOT_TWICE: &[&str] = &["adjtimex", "clock_adjtime", "mknod", "mknodat", "mount", "pivot_root", "umount2"];
+/// Calls that do something which a second time would be something else, and whose arguments in memory are strings.
+const WITH_STRINGS: &[&str] = &["mknod", "mknodat", "mount", "pivot_root", "umount2"];
+/// The same with structures.
+const WITH_STRUCTURES: &[&str] = &["adjtimex", "clock_adjtime"];
 /// Threads for which something is kept, at most.
 const MOST: usize = 1024;
+/// How long an answer is kept that may have been heard: a call that is started anew comes at once.
+const MOMENT: Duration = Duration::from_millis(200);
 /// How long to wait until the caller is looked at again.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -47,6 +55,15 @@ pub struct Kept {
     pub began: u64,
     /// What it returned.
     pub value: i64,
+    /// Until when it counts, if the answer may have been heard.
+    pub until: Option<Instant>,
+}
+
+impl Kept {
+    /// Kept for a moment only.
+    pub fn perhaps(self) -> Self {
+        Self { until: Some(Instant::now() + MOMENT), ..self }
+    }
 }
 
 #[derive(Debug)]
@@ -75,12 +92,15 @@ pub trait Caller {
     fn has(&self, reads: &[Read]) -> bool;
     /// When its thread began.
     fn began(&self) -> Option<u64>;
+    /// Whether a signal is about to take it away.
+    fn is_called_away(&self) -> bool;
 }
 
 /// What is kept, by thread.
 #[derive(Debug)]
 pub struct Untold {
-    numbers: Vec<i32>,
+    with_strings: Vec<i32>,
+    with_structures: Vec<i32>,
     threads: Mutex<HashMap<i32, State>>,
     ended: Condvar,
 }
@@ -88,14 +108,32 @@ pub struct Untold {
 impl Untold {
     /// Nothing is kept yet.
     pub fn new() -> Self {
-        let numbers = NOT_TWICE.iter().filter_map(|name| Arch::native().number(name));
-        let numbers = numbers.filter_map(|number| i32::try_from(number).ok()).collect();
-        Self { numbers, threads: Mutex::default(), ended: Condvar::new() }
+        let numbers = |names: &[&str]| {
+            let numbers = names.iter().filter_map(|name| Arch::native().number(name));
+            numbers.filter_map(|number| i32::try_from(number).ok()).collect()
+        };
+        Self {
+            with_strings: numbers(WITH_STRINGS),
+            with_structures: numbers(WITH_STRUCTURES),
+            threads: Mutex::default(),
+            ended: Condvar::new(),
+        }
     }
 
     /// Whether a call is one of those.
     pub fn is_about(&self, number: i32) -> bool {
-        self.numbers.contains(&number)
+        self.with_strings.contains(&number) || self.with_structures.contains(&number)
+    }
+
+    /// What of the memory that was read for a call belongs to it: what stands behind a string is anything.
+    pub fn meant(&self, number: i32, mut reads: Vec<Read>) -> Vec<Read> {
+        if self.with_strings.contains(&number) {
+            for (_, bytes) in &mut reads {
+                let end = bytes.iter().position(|byte| *byte == 0).map_or(bytes.len(), |end| end + 1);
+                bytes.truncate(end);
+            }
+        }
+        reads
     }
 
     fn threads(&self) -> MutexGuard<'_, HashMap<i32, State>> {
@@ -115,7 +153,9 @@ impl Untold {
                     }
                 }
                 Some(State::Kept(kept)) => {
-                    let same = kept.call == *call && caller.began() == Some(kept.began) && caller.has(&kept.reads);
+                    let counts = kept.until.is_none_or(|until| Instant::now() < until);
+                    let same =
+                        counts && kept.call == *call && caller.began() == Some(kept.began) && caller.has(&kept.reads);
                     // What was looked at may be another's memory by now.
                     if !caller.waits() {
                         return Begin::Gone;
@@ -126,6 +166,7 @@ impl Untold {
                     threads.insert(tid, State::Busy);
                     return Begin::Do;
                 }
+                None if !caller.waits() => return Begin::Gone,
                 None => {
                     if threads.len() >= MOST {
                         threads.retain(|_, state| matches!(state, State::Busy));
@@ -178,6 +219,9 @@ mod tests {
         fn began(&self) -> Option<u64> {
             Some(self.began)
         }
+        fn is_called_away(&self) -> bool {
+            false
+        }
     }
 
     fn caller(memory: &str) -> Fake {
@@ -189,7 +233,7 @@ mod tests {
     }
 
     fn kept(memory: &str) -> Option<Kept> {
-        Some(Kept { call: call(1), reads: caller(memory).memory, began: 5, value: 0 })
+        Some(Kept { call: call(1), reads: caller(memory).memory, began: 5, value: 0, until: None })
     }
 
     #[test]
@@ -201,6 +245,16 @@ mod tests {
         assert_eq!(untold.begin(7, &call(1), &caller("/a")), Begin::Done(0));
         assert_eq!(untold.begin(7, &call(1), &caller("/a")), Begin::Done(0));
         untold.end(7, None);
+        assert_eq!(untold.begin(7, &call(1), &caller("/a")), Begin::Do);
+    }
+
+    #[test]
+    fn what_may_have_been_heard_is_soon_forgotten() {
+        let untold = Untold::new();
+        assert_eq!(untold.begin(7, &call(1), &caller("/a")), Begin::Do);
+        untold.end(7, kept("/a").map(Kept::perhaps));
+        assert_eq!(untold.begin(7, &call(1), &caller("/a")), Begin::Done(0));
+        thread::sleep(MOMENT);
         assert_eq!(untold.begin(7, &call(1), &caller("/a")), Begin::Do);
     }
 
@@ -225,6 +279,7 @@ mod tests {
         assert_eq!(untold.begin(7, &call(1), &caller("/a")), Begin::Do);
         let gone = Fake { waits: false.into(), ..caller("/a") };
         assert_eq!(untold.begin(7, &call(1), &gone), Begin::Gone);
+        assert_eq!(untold.begin(8, &call(1), &gone), Begin::Gone);
         thread::scope(|scope| {
             let again = scope.spawn(|| untold.begin(7, &call(1), &caller("/a")));
             thread::sleep(Duration::from_millis(50));
@@ -232,6 +287,16 @@ mod tests {
             untold.end(7, kept("/a"));
             assert_eq!(again.join().unwrap(), Begin::Done(0));
         });
+    }
+
+    #[test]
+    fn what_stands_behind_a_string_does_not_count() {
+        let untold = Untold::new();
+        let reads = || vec![(8, b"/mnt\0left over".to_vec()), (90, b"no end".to_vec())];
+        let number = |name| i32::try_from(Arch::native().number(name).unwrap()).unwrap();
+        let meant = untold.meant(number("mount"), reads());
+        assert_eq!(meant, [(8, b"/mnt\0".to_vec()), (90, b"no end".to_vec())]);
+        assert_eq!(untold.meant(number("adjtimex"), reads()), reads());
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub fn container(state: &State, process: &Process, peer: i32) -> Container {
         shares_pids: process.shares_our_pids(),
         // Without a limit it is what the host has.
         memory: Some(config.memory().unwrap_or(u64::MAX)),
-        // The profile does not know, and leaves both to us.
+        // The profile does not know, and leaves these to us.
         own_name: false,
         real_root: false,
         makes_devices: false,

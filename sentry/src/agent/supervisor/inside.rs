@@ -39,6 +39,7 @@ use crate::supervise::denials::{Denials, Told};
 use crate::supervise::live::Live;
 use crate::supervise::pool::Pool;
 use crate::supervise::root::Roots;
+use crate::supervise::untold::Untold;
 use crate::supervise::watch::Usage;
 use crate::supervise::{Shared, World, tracer};
 
@@ -124,6 +125,8 @@ fn begin(
         mounter,
         clock,
         resting,
+        // Who loaded the filter of another runtime's container may not have asked that signals wait.
+        untold: container.made_elsewhere.then(Untold::new),
         tells_deeds: policy.audited == Audited::All,
     })
 }
