@@ -16,7 +16,6 @@ use shim::container::hooks;
 use shim::container::launch::{self, Joined, Namespaces, ToContainer, ToRuntime};
 use shim::container::process::{Entry as Seat, Init};
 use shim::failure::{Failure, Step};
-use shim::message::send;
 use shim::{keeper, sys};
 
 use super::cli::{Global, Making};
@@ -55,8 +54,9 @@ pub fn create(store: &Store, global: &Global, making: &Making, log: &Log) -> Res
     if making.console_socket.is_some() && !has_terminal {
         return Err(Failure::check_text("--console-socket makes no sense: process.terminal is not set in config.json"));
     }
-    let console = making.console_socket.as_deref().map(console::connect).transpose()?;
+    // May start the program anew, and an engine takes one connection only.
     protect::own_program(&config.spec)?;
+    let console = making.console_socket.as_deref().map(console::connect).transpose()?;
 
     let annotations = config::annotations(&config.spec);
     let policy = ContainerPolicy::decide(&annotations)?;
@@ -188,18 +188,17 @@ impl Attempt {
         self.entry.record(&self.record)?;
 
         let channel = launched.channel.as_fd();
-        let tell = || "tell the container's first process";
-        send(channel, &ToContainer::Go(pid.as_raw()), None).step(tell)?;
+        launch::tell(channel, &ToContainer::Go(pid.as_raw()), None)?;
         if let Some(profile) = &config.seccomp {
             let (program, flags) = compiled(profile)?;
-            send(channel, &ToContainer::Profile(flags), Some(program.as_fd())).step(tell)?;
+            launch::tell(channel, &ToContainer::Profile(flags), Some(program.as_fd()))?;
         }
         let mut terminal = None;
         loop {
             match launch::expect(channel)? {
                 (ToRuntime::Hooks, _) => {
                     self.run_hooks(spec)?;
-                    send(channel, &ToContainer::HooksRan, None).step(tell)?;
+                    launch::tell(channel, &ToContainer::HooksRan, None)?;
                 }
                 (ToRuntime::Terminal, master) => terminal = master,
                 (ToRuntime::Warning(text), _) => log.warn(&text),

@@ -17,10 +17,7 @@ const DYING: u16 = 10_000;
 /// Removes the container `id`; one that runs, and one that does not exist, only with `force`.
 pub fn delete(store: &Store, id: &str, force: bool, log: &Log) -> Result<(), Failure> {
     let entry = match store.find(id) {
-        Err(failure) if force && failure.to_string().contains("does not exist") => {
-            log.warn(&failure.to_string());
-            return Ok(());
-        }
+        Err(failure) if force && failure.to_string().contains("does not exist") => return Ok(()),
         other => other?,
     };
     let lock = match entry.lock() {

@@ -18,12 +18,12 @@ use shim::container::exec::Exec as Newcomer;
 use shim::container::launch::{self, Joined, Namespaces, ToContainer, ToRuntime};
 use shim::container::process::{self, Entry as Seat};
 use shim::failure::{Failure, Step};
-use shim::message::{receive, send};
+use shim::message::receive;
 use shim::{keeper, sys};
 
 use super::cli::Exec;
 use super::log::Log;
-use super::state::{Entry, Record, Status, Store};
+use super::state::{Record, Status, Store};
 use super::{config, console, create, protect};
 use crate::agent::policy::ContainerPolicy;
 
@@ -51,6 +51,8 @@ pub fn exec(store: &Store, exec: &Exec, log: &Log) -> Result<u8, Failure> {
     let config = super::start::saved(&entry)?;
     let process = wanted(exec, config.spec.process().as_ref(), log)?;
     config::check_process(&process)?;
+    // May start the program anew, and an engine takes one connection only.
+    protect::own_program(&config.spec)?;
     let console = match (&exec.console_socket, process.terminal() == Some(true)) {
         (Some(path), true) => Some(console::connect(path)?),
         (Some(_), false) => {
@@ -61,7 +63,6 @@ pub fn exec(store: &Store, exec: &Exec, log: &Log) -> Result<u8, Failure> {
         }
         (None, _) => None,
     };
-    protect::own_program(&config.spec)?;
 
     let policy = ContainerPolicy::decide(&record.annotations)?;
     let seat = || Seat {
@@ -86,7 +87,7 @@ pub fn exec(store: &Store, exec: &Exec, log: &Log) -> Result<u8, Failure> {
         shim::container::exec::exec(&newcomer, channel)
     })?;
     drop(to_keeper);
-    let order = Order { exec, config: &config, entry: &entry, record: &record };
+    let order = Order { exec, config: &config, record: &record };
     let terminal = match order.accompany(pid, channel, console, log) {
         Ok(terminal) => terminal,
         Err(failure) => {
@@ -113,7 +114,6 @@ fn launch_in(home: &Home, child: &dyn Fn(OwnedFd) -> i32) -> Result<(Pid, OwnedF
 struct Order<'a> {
     exec: &'a Exec,
     config: &'a config::Config,
-    entry: &'a Entry,
     record: &'a Record,
 }
 
@@ -126,19 +126,18 @@ impl Order<'_> {
         console: Option<OwnedFd>,
         log: &Log,
     ) -> Result<Option<OwnedFd>, Failure> {
-        let tell = || format!("tell the new process of container {:?}", self.entry.id);
         if let Some(groups) = super::groups_of(self.record) {
             groups.enter_beneath(pid, self.exec.cgroup.as_deref())?;
         }
-        send(channel.as_fd(), &ToContainer::Go(pid.as_raw()), None).step(tell)?;
+        launch::tell(channel.as_fd(), &ToContainer::Go(pid.as_raw()), None)?;
         if let Some(profile) = &self.config.seccomp {
             let (program, flags) = create::compiled(profile)?;
-            send(channel.as_fd(), &ToContainer::Profile(flags), Some(program.as_fd())).step(tell)?;
+            launch::tell(channel.as_fd(), &ToContainer::Profile(flags), Some(program.as_fd()))?;
         }
         let mut terminal = None;
         loop {
             match receive(channel.as_fd()) {
-                Err(Errno::EINTR) => {}
+                Err(Errno::EINTR | Errno::ECONNRESET) => {}
                 Ok(Some((ToRuntime::Failed(failure), _))) => return Err(failure),
                 Ok(Some((ToRuntime::Warning(text), _))) => log.warn(&text),
                 Ok(Some((ToRuntime::Terminal, Some(master)))) => match &console {
@@ -146,7 +145,7 @@ impl Order<'_> {
                     None => terminal = Some(master),
                 },
                 // The program runs: its end was closed at exec.
-                Ok(None) | Err(Errno::ECONNRESET) => return Ok(terminal),
+                Ok(None) => return Ok(terminal),
                 Ok(Some(_)) => return Err(Failure::check("understand the new process")),
                 Err(errno) => return Err(Failure::new("hear from the new process", errno)),
             }

@@ -151,7 +151,7 @@ fn attend(
     if direct {
         if namespaces.adds(libc::CLONE_NEWUSER) {
             map(first)?;
-            send(channel, &ToContainer::Mapped, None).step(|| "go on in the container")?;
+            tell(channel, &ToContainer::Mapped, None)?;
         }
         return Ok(first);
     }
@@ -159,7 +159,7 @@ fn attend(
         match expect(channel)?.0 {
             ToRuntime::Map => {
                 map(first)?;
-                send(channel, &ToContainer::Mapped, None).step(|| "go on in the container")?;
+                tell(channel, &ToContainer::Mapped, None)?;
             }
             ToRuntime::Made(pid) => return Ok(Pid::from_raw(pid)),
             _ => return Err(Failure::check("understand the container's process")),
@@ -167,14 +167,25 @@ fn attend(
     }
 }
 
+/// Tells the container's process something. If it is gone, why is what it said last.
+pub fn tell(channel: BorrowedFd, message: &ToContainer, file: Option<BorrowedFd>) -> Result<(), Failure> {
+    match send(channel, message, file) {
+        Err(Errno::EPIPE | Errno::ECONNRESET) => loop {
+            expect(channel)?;
+        },
+        other => other.step(|| "tell the container's process"),
+    }
+}
+
 /// The next message of the container's process; its failure is ours.
 pub fn expect(channel: BorrowedFd) -> Result<(ToRuntime, Option<OwnedFd>), Failure> {
     loop {
         match receive(channel) {
-            Err(Errno::EINTR) => {}
+            // The kernel tells once that it ended without having read all, and then what it said before.
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
             Ok(Some((ToRuntime::Failed(failure), _))) => return Err(failure),
             Ok(Some(message)) => return Ok(message),
-            Ok(None) | Err(Errno::ECONNRESET) => {
+            Ok(None) => {
                 return Err(Failure::check_text("the container's process ended before it was made"));
             }
             Err(errno) => return Err(Failure::new("hear from the container's process", errno)),
