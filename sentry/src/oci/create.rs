@@ -18,9 +18,9 @@ use shim::container::process::{Entry as Seat, Init};
 use shim::failure::{Failure, Step};
 use shim::{keeper, sys};
 
+use super::cgroup::{Groups, Wish};
 use super::cli::{Global, Making};
 use super::config::{self, Config};
-use super::groups::Groups;
 use super::log::Log;
 use super::maps::Maps;
 use super::state::{self, Entry, Record, Store};
@@ -71,7 +71,7 @@ pub fn create(store: &Store, global: &Global, making: &Making, log: &Log) -> Res
         annotations,
         ..Record::default()
     };
-    let mut attempt = Attempt { entry, record, groups: None, keeper: None, init: None };
+    let mut attempt = Attempt { entry, record, keeper: None, init: None };
     let order = Order { config: &config, policy: &policy, global, making, preserved, log };
     match attempt.run(&order, console) {
         Ok(terminal) => {
@@ -128,7 +128,6 @@ struct Order<'a> {
 struct Attempt {
     entry: Entry,
     record: Record,
-    groups: Option<Groups>,
     keeper: Option<Keeper>,
     init: Option<Pid>,
 }
@@ -140,8 +139,9 @@ impl Attempt {
         let spec = &config.spec;
         self.entry.write("config.json", &config.text)?;
         self.entry.record(&self.record)?;
-        let groups = self.groups.insert(Groups::make(spec, &self.record.id, order.global, log)?);
-        self.record.cgroup = groups.record();
+        let mut warnings = Vec::new();
+        self.record.groups = Groups::make(spec, &self.record.id, wish(order.global), &mut warnings)?;
+        warnings.drain(..).for_each(|warning| log.warn(&warning));
 
         let container = container(&self.record, spec);
         let filter = order.policy.filter(&container);
@@ -151,7 +151,6 @@ impl Attempt {
         let namespaces = namespaces(spec)?;
         let maps = maps(spec);
         let sources = shim::container::sources(spec, &self.record.bundle)?;
-        let hierarchies = groups.hierarchies();
         let record = &self.record;
         let state = |status: &str, pid: i32| record.state(status, pid).to_string().into_bytes();
         let seat = || Seat {
@@ -165,7 +164,7 @@ impl Attempt {
                 spec,
                 bundle: &record.bundle,
                 rootfs: &record.rootfs,
-                groups: &hierarchies,
+                groups: record.groups.hierarchies(),
                 sources: &sources,
                 state: &state,
                 keeper: keeper.channel.as_fd(),
@@ -181,7 +180,8 @@ impl Attempt {
         drop((start, sources));
         let pid = launched.pid;
         self.init = Some(pid);
-        groups.enter(pid)?;
+        self.record.groups.enter(pid, &mut warnings)?;
+        warnings.iter().for_each(|warning| log.warn(warning));
         self.record.pid = pid.as_raw();
         self.record.began =
             state::began(pid).ok_or_else(|| Failure::check_text("the container's first process has ended"))?;
@@ -236,15 +236,21 @@ impl Attempt {
             drop(keeper.channel);
             let _ = waitpid(keeper.pid, None);
         }
-        if let Some(groups) = &self.groups {
-            groups.remove(log);
-        }
+        super::delete::remove_groups(&self.record.groups, log);
         if self.init.is_some() {
             super::delete::run_poststop(spec, &self.record, log);
         }
         if let Err(failure) = self.entry.remove() {
             log.warn(&failure.to_string());
         }
+    }
+}
+
+fn wish(global: &Global) -> Wish {
+    Wish {
+        systemd: global.systemd_cgroup || global.cgroup_manager.as_deref() == Some("systemd"),
+        disabled: global.cgroup_manager.as_deref() == Some("disabled"),
+        rootless: !nix::unistd::Uid::effective().is_root() || !crate::agent::is_in_initial_namespace(),
     }
 }
 

@@ -8,6 +8,7 @@ use oci_spec::runtime::Spec;
 use shim::container::hooks;
 use shim::failure::Failure;
 
+use super::cgroup::Groups;
 use super::log::Log;
 use super::state::{self, Entry, Record, Status, Store};
 
@@ -46,19 +47,28 @@ pub fn delete(store: &Store, id: &str, force: bool, log: &Log) -> Result<(), Fai
 
 /// Ends what still runs, and removes all there is.
 pub fn remove(entry: &Entry, record: &Record, log: &Log) -> Result<(), Failure> {
-    let groups = super::groups_of(record);
     if let Some(process) = record.process() {
         kill(&process)?;
     }
-    if let Some(groups) = &groups {
-        groups.remove(log);
-    }
+    remove_groups(&record.groups, log);
     let spec = super::start::saved(entry).ok().map(|config| config.spec);
     entry.remove()?;
     if let Some(spec) = spec {
         run_poststop(&spec, record, log);
     }
     Ok(())
+}
+
+/// Ends all that is left in the groups, and removes them.
+pub fn remove_groups(groups: &Groups, log: &Log) {
+    if !groups.exist() {
+        return;
+    }
+    for done in [groups.signal_all(libc::SIGKILL), groups.remove()] {
+        if let Err(failure) = done {
+            log.warn(&failure.to_string());
+        }
+    }
 }
 
 /// Kills a container's first process, and with it all others of its pid namespace, and waits until it is gone.

@@ -126,9 +126,12 @@ impl Order<'_> {
         console: Option<OwnedFd>,
         log: &Log,
     ) -> Result<Option<OwnedFd>, Failure> {
-        if let Some(groups) = super::groups_of(self.record) {
-            groups.enter_beneath(pid, self.exec.cgroup.as_deref())?;
+        if self.exec.cgroup.as_deref().is_some_and(|path| path != "/") {
+            return Err(Failure::check_text("--cgroup is not supported: a process goes to the container's own cgroup"));
         }
+        let mut warnings = Vec::new();
+        self.record.groups.clone().enter(pid, &mut warnings)?;
+        warnings.iter().for_each(|warning| log.warn(warning));
         launch::tell(channel.as_fd(), &ToContainer::Go(pid.as_raw()), None)?;
         if let Some(profile) = &self.config.seccomp {
             let (program, flags) = create::compiled(profile)?;

@@ -16,14 +16,7 @@ pub fn kill(store: &Store, id: &str, text: &str, all: bool) -> Result<(), Failur
     let record = entry.read()?;
     let status = entry.status(&record);
     if all {
-        for pid in members(&record) {
-            match sys::kill(pid, signal) {
-                Err(errno) if errno != Errno::ESRCH => {
-                    return Err(Failure::new(format!("send signal {text} to process {pid}"), errno));
-                }
-                _ => {}
-            }
-        }
+        signal_all(&record, signal)?;
     }
     let not_running = || Failure::check_text(format!("container not running: {id:?} is {}", status.name()));
     if matches!(status, Status::Stopped | Status::Creating) {
@@ -37,20 +30,30 @@ pub fn kill(store: &Store, id: &str, text: &str, all: bool) -> Result<(), Failur
             other => other.step(|| format!("send signal {text} to container {id:?}"))?,
         }
     }
-    if signal == libc::SIGKILL
-        && status == Status::Paused
-        && let Some(groups) = super::groups_of(&record)
-    {
+    if signal == libc::SIGKILL && status == Status::Paused {
         // Frozen by the old cgroups, a process does not even die.
-        let _ = groups.resume();
+        let _ = record.groups.thaw();
+    }
+    Ok(())
+}
+
+fn signal_all(record: &Record, signal: i32) -> Result<(), Failure> {
+    if record.groups.exist() {
+        return record.groups.signal_all(signal);
+    }
+    for pid in members(record) {
+        match sys::kill(pid, signal) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => return Err(Failure::new(format!("send signal {signal} to process {pid}"), errno)),
+        }
     }
     Ok(())
 }
 
 /// The pids of a container's processes: those of its cgroup, or of its pid namespace where it has no cgroup of its own.
 pub fn members(record: &Record) -> Vec<i32> {
-    if let Some(pids) = super::groups_of(record).and_then(|groups| groups.processes()) {
-        return pids;
+    if record.groups.exist() {
+        return record.groups.processes().into_iter().map(nix::unistd::Pid::as_raw).collect();
     }
     if record.process().is_none() {
         return Vec::new();

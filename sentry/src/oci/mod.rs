@@ -9,6 +9,7 @@ use std::io::Write;
 use clap::{CommandFactory, Parser};
 use shim::failure::Failure;
 
+pub mod cgroup;
 #[allow(missing_docs)] // the help says it
 pub mod cli;
 pub mod config;
@@ -16,8 +17,8 @@ mod console;
 mod create;
 mod delete;
 mod exec;
-mod groups;
 mod kill;
+mod limit;
 mod log;
 mod maps;
 mod place;
@@ -33,7 +34,7 @@ mod template;
 pub use cli::own_words;
 use cli::{Cli, Command};
 use log::Log;
-use state::{Record, Store};
+use state::Store;
 
 /// Does what `words` say, the first of which is our own name; the exit code.
 pub fn main(words: Vec<OsString>, out: &mut dyn Write) -> u8 {
@@ -86,10 +87,10 @@ fn act(cli: &Cli, out: &mut dyn Write, log: &Log) -> Result<u8, Failure> {
         Command::Exec(exec) => return exec::exec(&store()?, exec, log),
         Command::Ps(ps) => show::ps(&store()?, ps, out)?,
         Command::List(list) => show::list(&store()?, list, out)?,
-        Command::Pause(one) => groups::pause(&store()?, &one.id)?,
-        Command::Resume(one) => groups::resume(&store()?, &one.id)?,
-        Command::Update(update) => groups::update(&store()?, update, log)?,
-        Command::Events(events) => groups::events(&store()?, events, out)?,
+        Command::Pause(one) => limit::pause(&store()?, &one.id)?,
+        Command::Resume(one) => limit::resume(&store()?, &one.id)?,
+        Command::Update(update) => limit::update(&store()?, update, log)?,
+        Command::Events(events) => limit::events(&store()?, events, out)?,
         Command::Features => show::features(out)?,
         Command::Spec(spec) => template::write(spec)?,
     }
@@ -101,9 +102,4 @@ fn told(result: std::io::Result<()>) -> Result<(), Failure> {
     result.map_err(|error| {
         Failure::new("write the answer", nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO)))
     })
-}
-
-/// The control groups of a container that exists.
-fn groups_of(record: &Record) -> Option<groups::Groups> {
-    groups::Groups::find(&record.cgroup)
 }

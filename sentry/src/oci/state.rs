@@ -17,6 +17,8 @@ use nix::unistd::{Pid, Uid};
 use serde::{Deserialize, Serialize};
 use shim::failure::{Failure, Step};
 
+use super::cgroup::Groups;
+
 /// How long a command waits for another one that works on the same container.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -33,8 +35,8 @@ pub struct Record {
     pub rootfs: PathBuf,
     pub created: String,
     pub owner: String,
-    /// The container's cgroup, as [`super::cgroup`] finds it again.
-    pub cgroup: serde_json::Value,
+    /// Its control groups.
+    pub groups: Groups,
     #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub annotations: std::collections::BTreeMap<String, String>,
 }
@@ -119,7 +121,6 @@ impl Store {
             .map_err(|error| errno(&error))
             .step(|| format!("make {}", self.0.display()))?;
         let path = self.0.join(id);
-        // 0711: a process of the container that has another user's id must still reach nothing here, by name.
         match fs::DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => {}
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
@@ -247,7 +248,7 @@ impl Entry {
         if self.start_socket().exists() {
             return Status::Created;
         }
-        if super::groups_of(record).is_some_and(|groups| groups.is_paused()) { Status::Paused } else { Status::Running }
+        if record.groups.is_frozen() { Status::Paused } else { Status::Running }
     }
 
     /// Removes it. Whoever waits for the lock finds it gone.

@@ -34,6 +34,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Step};
 
@@ -45,7 +46,7 @@ pub use proc::Proc;
 pub use sysctl::check as check_sysctl;
 
 /// A hierarchy of control groups and the container's place in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hierarchy {
     /// The controllers of a version 1 hierarchy (`cpu`, `cpuacct`; `name=systemd`); none for version 2.
     pub controllers: Vec<String>,

@@ -1,6 +1,6 @@
 //! Raw calls that only containers need.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -76,4 +76,35 @@ pub fn set_io_priority(class: u32, priority: u32) -> Sys<()> {
     const PROCESS: libc::c_int = 1;
     // SAFETY: integers only.
     Errno::result(unsafe { libc::syscall(libc::SYS_ioprio_set, PROCESS, 0, class << 13 | priority) }).map(drop)
+}
+
+fn bpf(command: libc::c_int, attributes: &[u8]) -> Sys<libc::c_long> {
+    // SAFETY: the kernel reads the bytes of the attributes, whose number is passed; pointers among them outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), attributes.len()) };
+    if result < 0 { Err(Errno::last()) } else { Ok(result) }
+}
+
+/// bpf(2) `BPF_PROG_LOAD` of a program that decides about devices.
+pub fn load_device_program(program: &[u64]) -> Sys<OwnedFd> {
+    const LOAD: libc::c_int = 5;
+    const CGROUP_DEVICE: u32 = 15;
+    let count = u32::try_from(program.len()).map_err(|_| Errno::E2BIG)?;
+    let mut attributes = [0u8; 48];
+    attributes[0..4].copy_from_slice(&CGROUP_DEVICE.to_ne_bytes());
+    attributes[4..8].copy_from_slice(&count.to_ne_bytes());
+    attributes[8..16].copy_from_slice(&(program.as_ptr() as u64).to_ne_bytes());
+    attributes[16..24].copy_from_slice(&(c"MIT".as_ptr() as u64).to_ne_bytes());
+    let fd = i32::try_from(bpf(LOAD, &attributes)?).map_err(|_| Errno::EBADF)?;
+    Ok(crate::sys::own_received(fd))
+}
+
+/// bpf(2) `BPF_PROG_ATTACH` to a control group, in the place of one that is there.
+pub fn attach_device_program(group: BorrowedFd, program: BorrowedFd) -> Sys<()> {
+    const ATTACH: libc::c_int = 8;
+    const CGROUP_DEVICE: u32 = 6;
+    let mut attributes = [0u8; 16];
+    attributes[0..4].copy_from_slice(&group.as_raw_fd().to_ne_bytes());
+    attributes[4..8].copy_from_slice(&program.as_raw_fd().to_ne_bytes());
+    attributes[8..12].copy_from_slice(&CGROUP_DEVICE.to_ne_bytes());
+    bpf(ATTACH, &attributes).map(drop)
 }
