@@ -29,13 +29,13 @@ fi
 ordinary_host
 own_place
 
-# The two lists are what docs/containers.md tells a user to write. Limits that this root may not raise are not asked for.
+# The two lists are those of deploy/containers.conf. Limits that this root may not raise are not asked for.
 cat >"$work/containers.conf" <<EOF
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 runtime_supports_json = ["crun", "runc", "sentry-oci"]
-runtime_supports_nocgroups = ["crun", "sentry-oci"]
+runtime_supports_nocgroup = ["crun", "sentry-oci"]
 [containers]
 netns = "none"
 default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]

@@ -191,9 +191,12 @@ impl Groups {
         }
         if let Some(cpu) = resources.cpu() {
             if unified::wants_cpu(cpu) {
-                match self.of("cpu")? {
-                    (group, true) => unified::cpu(group, cpu)?,
-                    (group, false) => legacy::cpu(group, cpu)?,
+                match self.of("cpu") {
+                    Ok((group, true)) => unified::cpu(group, cpu)?,
+                    Ok((group, false)) => legacy::cpu(group, cpu)?,
+                    // containerd gives everybody the usual weight, which promises nothing.
+                    Err(failure) if !unified::caps_cpu(cpu) => warnings.push(failure.to_string()),
+                    Err(failure) => return Err(failure),
                 }
             }
             let sets = [("cpuset.cpus", cpu.cpus()), ("cpuset.mems", cpu.mems())];
@@ -391,7 +394,7 @@ mod tests {
             serde_json::from_str(&text).unwrap()
         };
         let wish = Wish { disabled: true, rootless: true, ..Wish::default() };
-        let idle = r#"{"memory": {}, "cpu": {"shares": 0}, "pids": {"limit": 0}, "blockIO": {"weight": 0},
+        let idle = r#"{"memory": {}, "cpu": {"shares": 1024}, "pids": {"limit": 0}, "blockIO": {"weight": 0},
                        "devices": [{"allow": false, "access": "rwm"}]}"#;
         assert!(Groups::make(&with(idle), "x", wish, &mut warnings).is_ok());
         for asked in [
