@@ -77,9 +77,22 @@ enum Verb {
     Syscalls(syscalls::Syscalls),
     Policy(policy::PolicyVerb),
     Agent(agent::Agent),
+    /// Be a container runtime, as runc and crun are, whose containers are supervised
+    ///
+    /// Called as sentry-oci, it needs no verb. 'sentry oci --help' lists its commands.
+    #[command(disable_help_flag = true)]
+    Oci(Oci),
     Bench(bench::Bench),
     Completions(completions::Completions),
     Man(man::Man),
+}
+
+/// What follows is for the runtime's own parser, which is asked before this one.
+#[derive(Debug, clap::Args)]
+struct Oci {
+    /// Options and commands as runc has them
+    #[arg(value_name = "ARG", trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<OsString>,
 }
 
 /// The verb that starts a program, alone: to describe all the others to the parser takes longer than to parse.
@@ -150,6 +163,10 @@ fn act(args: Vec<OsString>, out: &mut dyn Write, run: impl FnOnce(Policy) -> u8)
         Verb::Doctor(doctor) => doctor.run(out),
         Verb::Syscalls(syscalls) => syscalls.run(out),
         Verb::Policy(policy) => policy.run(out),
+        Verb::Oci(oci) => {
+            let words = std::iter::once("sentry-oci".into()).chain(oci.words).collect();
+            Ok(crate::oci::main(words, out))
+        }
         Verb::Agent(agent) => agent.run(),
         Verb::Bench(bench) => bench.run(),
         Verb::Completions(completions) => completions.run(out),

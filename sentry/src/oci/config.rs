@@ -216,8 +216,8 @@ fn check_linux(spec: &Spec, linux: &Linux) -> Result<(), Failure> {
     if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
         return Err(wrong("linux.netDevices is not supported"));
     }
-    if linux.mount_label().as_deref().is_some_and(|label| !label.is_empty()) && !has_selinux() {
-        return Err(wrong("linux.mountLabel is set, but SELinux is not enabled on this host"));
+    if linux.mount_label().as_deref().is_some_and(|label| !label.is_empty()) {
+        return Err(wrong("linux.mountLabel is not supported"));
     }
     if let Some(personality) = linux.personality()
         && personality.flags().as_ref().is_some_and(|flags| !flags.is_empty())

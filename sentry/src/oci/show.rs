@@ -7,7 +7,7 @@ use serde_json::json;
 use shim::failure::Failure;
 
 use super::cli::{List, Ps};
-use super::config::VERSION;
+use super::config::{self, VERSION};
 use super::state::{Entry, Record, Status, Store};
 use super::{kill, told};
 
@@ -102,7 +102,7 @@ pub fn features(out: &mut dyn Write) -> Result<(), Failure> {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": VERSION,
         "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
-        "mountOptions": Vec::<&str>::new(),
+        "mountOptions": shim::container::known_options(),
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": capabilities,
@@ -119,8 +119,8 @@ pub fn features(out: &mut dyn Write) -> Result<(), Failure> {
                 "supportedFlags": ["SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
                                    "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
             },
-            "apparmor": {"enabled": false},
-            "selinux": {"enabled": false},
+            "apparmor": {"enabled": config::has_apparmor()},
+            "selinux": {"enabled": config::has_selinux()},
             "intelRdt": {"enabled": false},
             "mountExtensions": {"idmap": {"enabled": true}}
         },

@@ -14,6 +14,7 @@ pub mod exec;
 mod groups;
 pub mod hooks;
 mod idmap;
+mod label;
 pub mod launch;
 mod limits;
 mod masks;
@@ -43,6 +44,7 @@ pub use capability::{name_of, number_of, tolerate};
 pub use console::Console;
 pub use credentials::{ProcessContext, become_process};
 pub use idmap::sources;
+pub use options::known as known_options;
 pub use proc::Proc;
 pub use sysctl::check as check_sysctl;
 

@@ -160,6 +160,55 @@ fn split(data: &str) -> Vec<String> {
     parts
 }
 
+/// The options that a mount may have besides those for its file system: `features` shows them.
+pub fn known() -> Vec<String> {
+    let attributes = [
+        "ro",
+        "rw",
+        "nosuid",
+        "suid",
+        "nodev",
+        "dev",
+        "noexec",
+        "exec",
+        "nodiratime",
+        "diratime",
+        "nosymfollow",
+        "symfollow",
+        "noatime",
+        "atime",
+        "strictatime",
+        "nostrictatime",
+        "relatime",
+        "norelatime",
+    ];
+    let propagations = ["private", "slave", "shared", "unbindable"];
+    let others = [
+        "bind",
+        "rbind",
+        "remount",
+        "idmap",
+        "ridmap",
+        "tmpcopyup",
+        "copy-symlink",
+        "src-nofollow",
+        "dest-nofollow",
+        "defaults",
+        "sync",
+        "async",
+        "dirsync",
+        "lazytime",
+        "nolazytime",
+        "mand",
+        "nomand",
+    ];
+    let both = attributes.iter().chain(&propagations);
+    let mut all: Vec<String> = both.flat_map(|name| [(*name).to_owned(), format!("r{name}")]).collect();
+    all.extend(others.map(str::to_owned));
+    all.sort();
+    all
+}
+
 impl Options {
     /// Sorts a mount's options; `kind` is its type.
     pub fn parse(kind: &str, options: &[String]) -> Self {
@@ -220,6 +269,14 @@ mod tests {
 
     fn parse(options: &[&str]) -> Options {
         Options::parse("tmpfs", &options.iter().map(|&option| option.to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn no_known_option_is_left_to_the_file_system() {
+        for option in known() {
+            let options = Options::parse("tmpfs", std::slice::from_ref(&option));
+            assert!(options.data.is_empty(), "{option}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::console::Console;
 use super::launch::{ToContainer, ToRuntime, await_runtime};
 use super::program::Program;
 use super::seccomp::{self, Filters};
-use super::{Context, Hierarchy, Proc, ProcessContext, hooks, terminal};
+use super::{Context, Hierarchy, Proc, ProcessContext, hooks, label, terminal};
 use crate::failure::{Failure, Step};
 use crate::keeper::{self, Place};
 use crate::message::send;
@@ -283,6 +283,7 @@ pub fn enter(
     let program = Program::new(process, &entry.environment)?;
     // Not one descriptor of the host may leak in (CVE-2024-21626).
     sys::close_on_exec_from(3 + entry.preserved).step(|| "mark descriptors to be closed")?;
+    label::apply(process, proc)?;
     let context = ProcessContext { proc, no_new_keyring: entry.no_new_keyring };
     let warnings = super::become_process(process, context, &mut || seccomp::load(filters, keeper))?;
     Ok((program, warnings))
