@@ -37,6 +37,8 @@ pub struct Site {
     pub always_continue: PathBuf,
     /// The product, also where a stand-in takes its place.
     pub sentry_itself: PathBuf,
+    /// A program that runs others in a small container, supervised.
+    pub contained: PathBuf,
     /// A program that runs others below a listener.
     pub listened: PathBuf,
     /// The program that attacks.
@@ -81,6 +83,7 @@ fn prepare() -> Site {
         sentry: copy_as(if platform::on_ptrace() { "sentry-ptrace" } else { "sentry" }, "sentry"),
         always_continue: copy("sentry-continue"),
         sentry_itself: copy_as("sentry", "sentry-itself"),
+        contained: copy("contained"),
         listened: copy("listened"),
         probe: copy("probe"),
         racer: copy("racer"),

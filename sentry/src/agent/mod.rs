@@ -36,6 +36,8 @@ pub struct Container {
     pub own_name: bool,
     /// Whether its user namespace is the initial one, so that its root is the host's.
     pub real_root: bool,
+    /// Whether its processes have `CAP_MKNOD`: where its root is the host's, the kernel makes harmless devices then.
+    pub makes_devices: bool,
 }
 
 /// Two ends of a channel that keeps messages apart.

@@ -3,7 +3,7 @@
 //! The runtime's side of [`shim::container::process`]. Whatever fails takes back all that was made before it.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -16,7 +16,6 @@ use shim::container::hooks;
 use shim::container::launch::{self, Joined, Namespaces, ToContainer, ToRuntime};
 use shim::container::process::{Entry as Seat, Init};
 use shim::failure::{Failure, Step};
-use shim::message::send;
 use shim::{keeper, sys};
 
 use super::cgroup::{Groups, Wish};
@@ -55,8 +54,9 @@ pub fn create(store: &Store, global: &Global, making: &Making, log: &Log) -> Res
     if making.console_socket.is_some() && !has_terminal {
         return Err(Failure::check_text("--console-socket makes no sense: process.terminal is not set in config.json"));
     }
-    let console = making.console_socket.as_deref().map(console::connect).transpose()?;
+    // This may start us anew: nothing that others notice may come before.
     protect::own_program(&config.spec)?;
+    let console = making.console_socket.as_deref().map(console::connect).transpose()?;
 
     let annotations = config::annotations(&config.spec);
     let policy = ContainerPolicy::decide(&annotations)?;
@@ -188,19 +188,17 @@ impl Attempt {
         self.entry.record(&self.record)?;
 
         let channel = launched.channel.as_fd();
-        let tell = || "tell the container's first process";
-        send(channel, &ToContainer::Go(pid.as_raw()), None).step(tell)?;
-        if let Some(profile) = &config.seccomp {
-            let (program, flags) = compiled(profile)?;
-            send(channel, &ToContainer::Profile(flags), Some(program.as_fd())).step(tell)?;
-        }
+        launch::tell(channel, &ToContainer::Go(pid.as_raw()), None)?;
+        // While the process makes its mounts.
+        let profile = config.seccomp.as_ref().map(compiled).transpose()?;
         let mut terminal = None;
         loop {
             match launch::expect(channel)? {
                 (ToRuntime::Hooks, _) => {
                     self.run_hooks(spec)?;
-                    send(channel, &ToContainer::HooksRan, None).step(tell)?;
+                    launch::tell(channel, &ToContainer::HooksRan, None)?;
                 }
+                (ToRuntime::Profile, _) => send_profile(channel, profile.as_ref())?,
                 (ToRuntime::Terminal, master) => terminal = master,
                 (ToRuntime::Warning(text), _) => log.warn(&text),
                 (ToRuntime::Created, _) => break,
@@ -281,6 +279,12 @@ pub fn container(record: &Record, spec: &Spec) -> Container {
 pub fn compiled(profile: &crate::monitor::profile::Profile) -> Result<(File, u64), Failure> {
     let wrong = |why: String| Failure::check_text(format!("config.json: linux.seccomp cannot be honoured: {why}"));
     Ok((crate::monitor::profile::program(profile).map_err(wrong)?, profile.flags().map_err(wrong)?))
+}
+
+/// Hands the program of a profile over.
+pub fn send_profile(channel: BorrowedFd, profile: Option<&(File, u64)>) -> Result<(), Failure> {
+    let Some((program, flags)) = profile else { return Err(Failure::check("find a seccomp profile to send")) };
+    launch::tell(channel, &ToContainer::Profile(*flags), Some(program.as_fd()))
 }
 
 fn listen_for_start(entry: &Entry) -> Result<OwnedFd, Failure> {

@@ -18,14 +18,12 @@ const DYING: u16 = 10_000;
 /// Removes the container `id`; one that runs, and one that does not exist, only with `force`.
 pub fn delete(store: &Store, id: &str, force: bool, log: &Log) -> Result<(), Failure> {
     let entry = match store.find(id) {
-        Err(failure) if force && failure.to_string().contains("does not exist") => {
-            log.warn(&failure.to_string());
-            return Ok(());
-        }
+        // Engines clean up twice.
+        Err(failure) if force && is_missing(&failure) => return Ok(()),
         other => other?,
     };
     let lock = match entry.lock() {
-        Err(failure) if force && failure.to_string().contains("does not exist") => return Ok(()),
+        Err(failure) if force && is_missing(&failure) => return Ok(()),
         other => other?,
     };
     let record = match entry.read() {
@@ -46,6 +44,10 @@ pub fn delete(store: &Store, id: &str, force: bool, log: &Log) -> Result<(), Fai
     remove(&entry, &record, log)?;
     drop(lock);
     Ok(())
+}
+
+fn is_missing(failure: &Failure) -> bool {
+    failure.step.ends_with("does not exist")
 }
 
 /// Ends what still runs, and removes all there is.

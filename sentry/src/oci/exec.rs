@@ -18,12 +18,12 @@ use shim::container::exec::Exec as Newcomer;
 use shim::container::launch::{self, Joined, Namespaces, ToContainer, ToRuntime};
 use shim::container::process::{self, Entry as Seat};
 use shim::failure::{Failure, Step};
-use shim::message::{receive, send};
+use shim::message::receive;
 use shim::{keeper, sys};
 
 use super::cli::Exec;
 use super::log::Log;
-use super::state::{Entry, Record, Status, Store};
+use super::state::{Record, Status, Store};
 use super::{config, console, create, protect};
 use crate::agent::policy::ContainerPolicy;
 
@@ -51,6 +51,8 @@ pub fn exec(store: &Store, exec: &Exec, log: &Log) -> Result<u8, Failure> {
     let config = super::start::saved(&entry)?;
     let process = wanted(exec, config.spec.process().as_ref(), log)?;
     config::check_process(&process)?;
+    // This may start us anew: nothing that others notice may come before.
+    protect::own_program(&config.spec)?;
     let console = match (&exec.console_socket, process.terminal() == Some(true)) {
         (Some(path), true) => Some(console::connect(path)?),
         (Some(_), false) => {
@@ -61,8 +63,6 @@ pub fn exec(store: &Store, exec: &Exec, log: &Log) -> Result<u8, Failure> {
         }
         (None, _) => None,
     };
-    protect::own_program(&config.spec)?;
-
     let policy = ContainerPolicy::decide(&record.annotations)?;
     let seat = || Seat {
         filter: policy.filter(&create::container(&record, &config.spec)),
@@ -86,7 +86,7 @@ pub fn exec(store: &Store, exec: &Exec, log: &Log) -> Result<u8, Failure> {
         shim::container::exec::exec(&newcomer, channel)
     })?;
     drop(to_keeper);
-    let order = Order { exec, config: &config, entry: &entry, record: &record };
+    let order = Order { exec, config: &config, record: &record };
     let terminal = match order.accompany(pid, channel, console, log) {
         Ok(terminal) => terminal,
         Err(failure) => {
@@ -113,7 +113,6 @@ fn launch_in(home: &Home, child: &dyn Fn(OwnedFd) -> i32) -> Result<(Pid, OwnedF
 struct Order<'a> {
     exec: &'a Exec,
     config: &'a config::Config,
-    entry: &'a Entry,
     record: &'a Record,
 }
 
@@ -126,30 +125,27 @@ impl Order<'_> {
         console: Option<OwnedFd>,
         log: &Log,
     ) -> Result<Option<OwnedFd>, Failure> {
-        let tell = || format!("tell the new process of container {:?}", self.entry.id);
         if self.exec.cgroup.as_deref().is_some_and(|path| path != "/") {
             return Err(Failure::check_text("--cgroup is not supported: a process goes to the container's own cgroup"));
         }
         let mut warnings = Vec::new();
         self.record.groups.clone().enter(pid, &mut warnings)?;
         warnings.iter().for_each(|warning| log.warn(warning));
-        send(channel.as_fd(), &ToContainer::Go(pid.as_raw()), None).step(tell)?;
-        if let Some(profile) = &self.config.seccomp {
-            let (program, flags) = create::compiled(profile)?;
-            send(channel.as_fd(), &ToContainer::Profile(flags), Some(program.as_fd())).step(tell)?;
-        }
+        launch::tell(channel.as_fd(), &ToContainer::Go(pid.as_raw()), None)?;
+        let profile = self.config.seccomp.as_ref().map(create::compiled).transpose()?;
         let mut terminal = None;
         loop {
             match receive(channel.as_fd()) {
-                Err(Errno::EINTR) => {}
+                Err(Errno::EINTR | Errno::ECONNRESET) => {}
                 Ok(Some((ToRuntime::Failed(failure), _))) => return Err(failure),
                 Ok(Some((ToRuntime::Warning(text), _))) => log.warn(&text),
+                Ok(Some((ToRuntime::Profile, _))) => create::send_profile(channel.as_fd(), profile.as_ref())?,
                 Ok(Some((ToRuntime::Terminal, Some(master)))) => match &console {
                     Some(console) => console::send_terminal(console, &master)?,
                     None => terminal = Some(master),
                 },
                 // The program runs: its end was closed at exec.
-                Ok(None) | Err(Errno::ECONNRESET) => return Ok(terminal),
+                Ok(None) => return Ok(terminal),
                 Ok(Some(_)) => return Err(Failure::check("understand the new process")),
                 Err(errno) => return Err(Failure::new("hear from the new process", errno)),
             }

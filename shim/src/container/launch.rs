@@ -37,6 +37,8 @@ pub enum ToRuntime {
     Hooks,
     /// The master of the container's terminal comes with this message.
     Terminal,
+    /// The container's own seccomp profile is wanted.
+    Profile,
     /// All is made.
     Created,
 }
@@ -151,7 +153,7 @@ fn attend(
     if direct {
         if namespaces.adds(libc::CLONE_NEWUSER) {
             map(first)?;
-            send(channel, &ToContainer::Mapped, None).step(|| "go on in the container")?;
+            tell(channel, &ToContainer::Mapped, None)?;
         }
         return Ok(first);
     }
@@ -159,7 +161,7 @@ fn attend(
         match expect(channel)?.0 {
             ToRuntime::Map => {
                 map(first)?;
-                send(channel, &ToContainer::Mapped, None).step(|| "go on in the container")?;
+                tell(channel, &ToContainer::Mapped, None)?;
             }
             ToRuntime::Made(pid) => return Ok(Pid::from_raw(pid)),
             _ => return Err(Failure::check("understand the container's process")),
@@ -171,14 +173,23 @@ fn attend(
 pub fn expect(channel: BorrowedFd) -> Result<(ToRuntime, Option<OwnedFd>), Failure> {
     loop {
         match receive(channel) {
-            Err(Errno::EINTR) => {}
+            // Reset is told once, before what is still to be read, when the other end has left something unread.
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
             Ok(Some((ToRuntime::Failed(failure), _))) => return Err(failure),
             Ok(Some(message)) => return Ok(message),
-            Ok(None) | Err(Errno::ECONNRESET) => {
+            Ok(None) => {
                 return Err(Failure::check_text("the container's process ended before it was made"));
             }
             Err(errno) => return Err(Failure::new("hear from the container's process", errno)),
         }
+    }
+}
+
+/// Tells the container's process something. That it is gone shows, with the reason, when it is listened to.
+pub fn tell(channel: BorrowedFd, message: &ToContainer, file: Option<BorrowedFd>) -> Result<(), Failure> {
+    match send(channel, message, file) {
+        Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+        other => other.step(|| "tell the container's process to go on"),
     }
 }
 

@@ -217,6 +217,7 @@ impl Home {
 
 /// The program of the container's own profile, out of a file in memory that the runtime has filled.
 pub fn receive_profile(channel: BorrowedFd) -> Result<(Vec<Instruction>, libc::c_ulong), Failure> {
+    send(channel, &ToRuntime::Profile, None).step(|| "ask for the container's seccomp profile")?;
     await_runtime(channel, |message, file| match (message, file) {
         (ToContainer::Profile(flags), Some(file)) => Some((Instruction::read_all(&contents(file)?)?, flags)),
         _ => None,

@@ -365,7 +365,10 @@ fn system(guest: &dyn Guest, mounter: &dyn Mounter, wanted: &Wanted, place: &Own
         if is_sysfs { Ok(sys) } else { Err(Errno::ENOENT) }
     });
     let Ok(sys) = shown_there else {
-        let remedy = "the view has no /sys; allow with --read /sys".into();
+        let remedy = match guest.rules().container {
+            Some(_) => "the container has no /sys that could be shown once more".into(),
+            None => "the view has no /sys; allow with --read /sys".into(),
+        };
         guest.record(Denial { call: "mount", what: format!("sysfs on {target}"), remedy });
         return Err(Errno::EPERM);
     };

@@ -48,6 +48,7 @@ struct Changes {
     mount: Option<Vec<MountKind>>,
     mknod: Option<bool>,
     sysinfo: Option<bool>,
+    scheduler: Option<bool>,
     clock: Option<Clock>,
     audited: Option<Audited>,
 }
@@ -138,6 +139,7 @@ impl Owner {
             mount: changes.mount.clone().unwrap_or(base.mount),
             mknod: changes.mknod.unwrap_or(base.mknod),
             sysinfo: changes.sysinfo.unwrap_or(base.sysinfo),
+            scheduler: changes.scheduler.unwrap_or(base.scheduler),
             clock: changes.clock.unwrap_or(base.clock),
             audited: changes.audited.unwrap_or(base.audited),
             audit: base.audit,
