@@ -292,7 +292,7 @@ pub(super) fn open_source(path: &Path, recursive: bool, nofollow: bool) -> Resul
 fn set(context: &OwnedFd, datum: &str) -> Result<(), Errno> {
     let (key, value) = datum.split_once('=').map_or((datum, None), |(key, value)| (key, Some(value)));
     let value = value.map(CString::new).transpose().map_err(|_| Errno::EINVAL)?;
-    sys::fs_set(context.as_fd(), &*CString::new(key).map_err(|_| Errno::EINVAL)?, value.as_deref())
+    sys::fs_set(context.as_fd(), &CString::new(key).map_err(|_| Errno::EINVAL)?, value.as_deref())
 }
 
 /// Makes a file system of this type, mounted nowhere yet.

@@ -45,7 +45,7 @@ impl Proc {
     }
 
     fn file(&self, path: &str, flags: i32) -> Result<File, Errno> {
-        let file = sys::open_at(Some(self.files.as_fd()), &*c_path(path)?, flags | libc::O_CLOEXEC, 0, BENEATH)?;
+        let file = sys::open_at(Some(self.files.as_fd()), &c_path(path)?, flags | libc::O_CLOEXEC, 0, BENEATH)?;
         if is_proc(&file)? { Ok(File::from(file)) } else { Err(Errno::EXDEV) }
     }
 

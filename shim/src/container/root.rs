@@ -81,7 +81,7 @@ impl Root {
     fn resolve(&self, path: &Path, flags: i32, more: u64) -> Result<OwnedFd, Errno> {
         // Of `/` too: an absolute path begins at the root, and so does an empty one.
         let path = if path.as_os_str().is_empty() { Path::new("/") } else { path };
-        sys::open_at(Some(self.as_fd()), &*c_path(path)?, flags | libc::O_CLOEXEC, 0, INSIDE | more)
+        sys::open_at(Some(self.as_fd()), &c_path(path)?, flags | libc::O_CLOEXEC, 0, INSIDE | more)
     }
 
     /// The object at `path`, made if nothing is there, with its parents: an empty directory or an empty file.
@@ -117,7 +117,7 @@ impl Root {
             let here = done.join(&name);
             // The way here has no symlinks, or somebody has just put one there.
             let found = self.resolve(&done, PATH, libc::RESOLVE_NO_SYMLINKS)?;
-            let object = sys::open_at(Some(found.as_fd()), &*c_path(&name)?, PATH | libc::O_NOFOLLOW, 0, INSIDE);
+            let object = sys::open_at(Some(found.as_fd()), &c_path(&name)?, PATH | libc::O_NOFOLLOW, 0, INSIDE);
             match object {
                 Ok(object) if type_of(&fstat(&object)?) == libc::S_IFLNK => {
                     links += 1;
