@@ -6,6 +6,7 @@
 
 pub mod acting;
 mod contained;
+mod reads;
 mod status;
 mod who;
 
@@ -36,6 +37,7 @@ use crate::entry::Entry;
 use crate::platform::{Notification, Platform};
 use crate::supervise::Shared;
 use crate::supervise::clock::vdso;
+use crate::supervise::untold::Read;
 
 /// What a handler has to tell.
 enum Note {
@@ -64,6 +66,8 @@ pub struct Task<'a, P> {
     wish: Cell<Option<Around>>,
     /// While this thread is the caller: whether another leads.
     acting: Cell<Option<bool>>,
+    /// What was read of the caller's memory, if that is to be known afterwards.
+    reads: RefCell<Option<Vec<Read>>>,
 }
 
 impl<'a, P: Platform> Task<'a, P> {
@@ -80,6 +84,7 @@ impl<'a, P: Platform> Task<'a, P> {
             root: RefCell::default(),
             wish: Cell::new(None),
             acting: Cell::new(None),
+            reads: RefCell::new(None),
         }
     }
 
@@ -225,7 +230,11 @@ impl<P: Platform> Guest for Task<'_, P> {
         let wanted = into.len();
         let tid = Pid::from_raw(self.notification.tid);
         let copied = process_vm_readv(tid, &mut [std::io::IoSliceMut::new(into)], &remote)?;
-        if copied == wanted { Ok(()) } else { Err(Errno::EFAULT) }
+        if copied != wanted {
+            return Err(Errno::EFAULT);
+        }
+        self.note_read(at, into);
+        Ok(())
     }
 
     fn write(&self, at: UserPtr, bytes: &[u8]) -> Result<(), Errno> {

@@ -81,21 +81,29 @@ fn sysinfo(guest: &dyn Guest, at: UserPtr) -> Answer {
     // The kernel rounds up.
     let uptime = since.tv_sec() + seconds + nanoseconds.div_euclid(1_000_000_000);
     let uptime = uptime + i64::from(nanoseconds.rem_euclid(1_000_000_000) > 0);
-    // Neither shared memory nor buffers are known, and there is no swap beyond the limit.
     let [load_1, load_5, load_15] = host.loads;
-    let (shared, buffers, swap, high) = (0, 0, 0, 0);
     let threads = threads.min(u64::from(u16::MAX));
+    let bytes = |units: u64| units.saturating_mul(unit);
+    let [free, shared, buffers, swap, free_swap] = match guest.rules().memory {
+        // No limit is no memory of its own.
+        None | Some(u64::MAX) => {
+            [host.freeram, host.sharedram, host.bufferram, host.totalswap, host.freeswap].map(bytes)
+        }
+        // Neither shared memory nor buffers are known, and there is no swap beyond the limit.
+        Some(_) => [total.saturating_sub(used), 0, 0, 0, 0],
+    };
+    let high = 0;
     let words = [
         uptime.cast_unsigned(),
         load_1,
         load_5,
         load_15,
         total,
-        total.saturating_sub(used),
+        free,
         shared,
         buffers,
         swap,
-        swap,
+        free_swap,
         threads,
         high,
         high,
@@ -181,6 +189,14 @@ mod tests {
         guest.usage.0 = 1 << 40;
         assert!(matches!(sysinfo(&guest, at), Ok(Reply::Return(0))));
         assert_eq!(guest.peek(UserPtr(at.0 + 40), 8), [0; 8]);
+        // And who has no limit shares the host's.
+        guest.rules.memory = Some(u64::MAX);
+        assert!(matches!(sysinfo(&guest, at), Ok(Reply::Return(0))));
+        let answer = guest.peek(at, 112);
+        let word = |number: usize| u64::from_le_bytes(answer[number * 8..][..8].try_into().expect("eight bytes"));
+        let unit = u64::from(host.mem_unit);
+        assert_eq!((word(4), word(8)), (host.totalram * unit, host.totalswap * unit));
+        assert!(word(5) > 0);
     }
 
     #[test]

@@ -74,6 +74,12 @@ fn what_the_runtime_mounted_stays() {
         ("unbindable", "mount --make-unbindable /proc/timer_list"),
         ("beneath-again", "mkdir /tmp/d && mount --rbind /proc /tmp/d && test -s /tmp/d/timer_list"),
         ("new-proc", "mkdir /tmp/e && mount -t proc proc /tmp/e && test -s /tmp/e/timer_list"),
+        // Identifiers of mounts that went are given again: to the covers that come along.
+        (
+            "identifiers",
+            "mkdir /tmp/j /tmp/k && mount -t tmpfs t /tmp/j && for i in $(seq 40); do touch /tmp/j/$i; mount --bind /dev/null /tmp/j/$i; done; \
+             umount -l /tmp/j; sleep 0.2; mount -t proc p /tmp/k && umount /tmp/k/timer_list",
+        ),
         ("layers", "mount -t overlay o -o lowerdir=/proc:/etc /mnt && test -s /mnt/timer_list"),
         ("layers-above", "mkdir /tmp/g && mount -t overlay o -o lowerdir=/:/etc /tmp/g"),
         ("write", "mount -o remount,bind,rw /usr && touch /usr/x"),
@@ -126,6 +132,34 @@ fn a_policy_that_does_nothing_refuses_and_tells() {
         (&"small".into(), &"the small one".into(), &"mount".into())
     );
     assert!(first["pid"].as_i64().is_some_and(|pid| (2..20).contains(&pid)), "the container's own number: {first}");
+}
+
+#[test]
+fn the_users_own_file_counts_in_an_engines_user_namespace() {
+    let project = Project::new();
+    project.write("sentry/containers.toml", "[policy.mine]\nextends = \"plain\"\n");
+    for maps in [&["--map-root-user"][..], &["--map-current-user"]] {
+        let mut command = as_user("unshare");
+        command.args(maps).arg(&site().sentry).args(["policy", "show", "mine"]).env("XDG_CONFIG_HOME", project.path());
+        let shown = outcome(command).exits(0);
+        assert!(shown.out.starts_with("policy   mine\n"), "{maps:?}: {shown:?}");
+    }
+}
+
+#[test]
+fn attempts_to_undo_what_the_runtime_mounted_are_told() {
+    let project = Project::new();
+    let script = "umount /proc/timer_list; umount -l /proc; mkdir /tmp/m; mount --move /proc /tmp/m; mount -t overlay o -o lowerdir=/proc:/etc /mnt; true";
+    run(&project, &[], script).exits(0);
+    let told: Vec<String> = log(&project)
+        .iter()
+        .filter(|line| line["verdict"] == "refused")
+        .map(|line| {
+            format!("{} {}", line["syscall"].as_str().unwrap_or_default(), line["what"].as_str().unwrap_or_default())
+        })
+        .collect();
+    let expected = ["umount2 /proc/timer_list", "umount2 /proc", "mount /proc on /tmp/m", "mount overlay on /mnt"];
+    assert_eq!(told, expected);
 }
 
 #[test]

@@ -81,6 +81,11 @@ impl Log {
         Ok(Self { file, written: 0 })
     }
 
+    /// A log that is open already.
+    pub fn to(file: File) -> Self {
+        Self { file, written: 0 }
+    }
+
     /// Writes down what the supervisor of `container` tells, if it is for the log.
     pub fn note(&mut self, container: &Container, message: &ToMonitor) {
         match message {

@@ -3,9 +3,13 @@
 //! `sentry oci` keeps one keeper for each container that it made; `sentry agent` is one for containers that runc or crun
 //! made. Both start a supervisor for each container, which lives in the container's namespaces, and write its audit log.
 
+pub mod audit;
 pub mod keeper;
 pub mod log;
 pub mod policy;
+pub mod profile;
+mod protocol;
+pub mod serve;
 pub mod supervisor;
 
 use std::collections::BTreeMap;
@@ -38,6 +42,8 @@ pub struct Container {
     pub real_root: bool,
     /// Whether its processes have `CAP_MKNOD`: where its root is the host's, the kernel makes harmless devices then.
     pub makes_devices: bool,
+    /// Whether another runtime made it: then it does not end with its supervisor.
+    pub made_elsewhere: bool,
 }
 
 /// Two ends of a channel that keeps messages apart.

@@ -77,10 +77,20 @@ impl Supervisor {
 
     /// Hands a listener over, and waits until its calls are answered.
     pub fn adopt(&self, listener: OwnedFd) -> Result<(), Failure> {
-        let sent = send(self.orders.as_fd(), &[LISTENER], &[listener.as_fd()]);
-        // A listener must exist in one process only.
-        drop(listener);
-        match sent.and_then(|()| receive(self.orders.as_fd())) {
+        self.offer(listener)?;
+        self.has_taken()
+    }
+
+    /// Hands a listener over. One at a time: [`has_taken`](Self::has_taken) must be asked before the next.
+    pub fn offer(&self, listener: OwnedFd) -> Result<(), Failure> {
+        // A listener must exist in one process only: here it is closed.
+        send(self.orders.as_fd(), &[LISTENER], &[listener.as_fd()]).map_err(|errno| self.why(errno))
+    }
+
+    /// Waits until the calls of the listener that was handed over are answered. It does not wait when
+    /// [`answers`](Self::answers) can be read.
+    pub fn has_taken(&self) -> Result<(), Failure> {
+        match receive(self.orders.as_fd()) {
             Ok((answer, _)) if answer == READY => Ok(()),
             Ok(_) => Err(self.why(Errno::EPIPE)),
             Err(errno) => Err(self.why(errno)),
@@ -97,6 +107,11 @@ impl Supervisor {
             }
         }
         Failure::new("hand a listener to the container's supervisor", errno)
+    }
+
+    /// Whether it has taken a listener over can be read when this can.
+    pub fn answers(&self) -> BorrowedFd<'_> {
+        self.orders.as_fd()
     }
 
     /// What it has to say can be read when this can.

@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::policy::Policy;
 
+pub mod agent;
 pub mod bench;
 mod bubblewrap;
 pub mod commit;
@@ -22,6 +23,7 @@ mod kept;
 pub mod man;
 mod mistake;
 pub mod options;
+pub mod policy;
 pub mod ps;
 pub mod run;
 pub mod syscalls;
@@ -73,6 +75,8 @@ enum Verb {
     Discard(discard::Discard),
     Doctor(doctor::Doctor),
     Syscalls(syscalls::Syscalls),
+    Policy(policy::PolicyVerb),
+    Agent(agent::Agent),
     Bench(bench::Bench),
     Completions(completions::Completions),
     Man(man::Man),
@@ -145,6 +149,8 @@ fn act(args: Vec<OsString>, out: &mut dyn Write, run: impl FnOnce(Policy) -> u8)
         Verb::Discard(discard) => discard.run(out),
         Verb::Doctor(doctor) => doctor.run(out),
         Verb::Syscalls(syscalls) => syscalls.run(out),
+        Verb::Policy(policy) => policy.run(out),
+        Verb::Agent(agent) => agent.run(),
         Verb::Bench(bench) => bench.run(),
         Verb::Completions(completions) => completions.run(out),
         Verb::Man(man) => man.run(out),

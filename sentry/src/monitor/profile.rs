@@ -22,6 +22,7 @@ pub struct Profile {
     #[serde(default)]
     syscalls: Vec<Rule>,
     listener_path: Option<String>,
+    listener_metadata: Option<String>,
     #[serde(default)]
     flags: Vec<String>,
 }
@@ -73,6 +74,9 @@ impl Profile {
 }
 
 fn action(name: &str, errno: Option<i32>) -> Result<ScmpAction, String> {
+    if errno.is_some() && !["SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"].contains(&name) {
+        return Err(format!("{name} has no errno to return"));
+    }
     Ok(match name {
         "SCMP_ACT_ALLOW" => ScmpAction::Allow,
         "SCMP_ACT_ERRNO" => ScmpAction::Errno(errno.unwrap_or(nix::libc::EPERM)),
@@ -107,8 +111,13 @@ fn comparison(argument: &Argument) -> Result<ScmpArgCompare, String> {
 
 /// The profile as a program, in a file in memory; with the words of what cannot be honoured.
 pub fn program(profile: &Profile) -> Result<std::fs::File, String> {
-    if profile.listener_path.is_some() {
+    // Of a profile that notifies nobody the path is ignored, as the specification has it.
+    let actions = profile.syscalls.iter().map(|rule| &rule.action).chain([&profile.default_action]);
+    if profile.listener_path.is_some() && actions.into_iter().any(|name| name == "SCMP_ACT_NOTIFY") {
         return Err("listenerPath names a supervisor of its own, and a process tree can have only one".to_owned());
+    }
+    if profile.listener_metadata.is_some() && profile.listener_path.is_none() {
+        return Err("listenerMetadata makes no sense without listenerPath".to_owned());
     }
     let text = |error: libseccomp::error::SeccompError| error.to_string();
     let default = action(&profile.default_action, profile.default_errno_ret)?;
@@ -118,6 +127,9 @@ pub fn program(profile: &Profile) -> Result<std::fs::File, String> {
         name.parse::<ScmpArch>().map_err(|_| format!("{name} is not an architecture"))?;
     }
     for rule in &profile.syscalls {
+        if rule.names.is_empty() {
+            return Err(format!("a rule of {} names no calls", rule.action));
+        }
         let action = action(&rule.action, rule.errno_ret)?;
         if action == default {
             continue;
@@ -190,10 +202,21 @@ mod tests {
         for (text, expected) in [
             (r#"{"defaultAction": "SCMP_ACT_NOTIFY"}"#, "listener"),
             (r#"{"defaultAction": "SCMP_ACT_MAYBE"}"#, "SCMP_ACT_MAYBE"),
-            (r#"{"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"}"#, "listenerPath"),
+            (
+                r#"{"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x",
+                    "syscalls": [{"names": ["read"], "action": "SCMP_ACT_NOTIFY"}]}"#,
+                "listenerPath",
+            ),
+            (r#"{"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}"#, "listenerMetadata"),
+            (r#"{"defaultAction": "SCMP_ACT_KILL", "defaultErrnoRet": 1}"#, "no errno"),
+            (
+                r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": [], "action": "SCMP_ACT_ERRNO"}]}"#,
+                "names no calls",
+            ),
         ] {
             let error = compiled(text).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
+        compiled(r#"{"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"}"#).unwrap();
     }
 }

@@ -265,7 +265,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let cases: [(&str, &dyn Fn(&mut Value)); 14] = [
+        type Case<'a> = (&'a str, &'a dyn Fn(&mut Value));
+        let cases: [Case; 14] = [
             ("ociVersion", &|v| v["ociVersion"] = json!("2.0.0")),
             ("ociVersion", &|v| v["ociVersion"] = json!("")),
             ("root", &|v| v["root"] = Value::Null),

@@ -3,7 +3,9 @@
 //! The runtime's side of [`shim::container::process`]. Whatever fails takes back all that was made before it.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -11,7 +13,7 @@ use nix::libc;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use oci_spec::runtime::{Capability, LinuxNamespaceType, Spec};
 use shim::container::hooks;
 use shim::container::launch::{self, Joined, Namespaces, ToContainer, ToRuntime};
 use shim::container::process::{Entry as Seat, Init};
@@ -43,7 +45,9 @@ pub struct Made {
 /// Makes a container.
 pub fn create(store: &Store, global: &Global, making: &Making, log: &Log) -> Result<Made, Failure> {
     let preserved = preserved(making.preserve_fds)?;
-    sys::close_on_exec_from(3 + preserved).step(|| "mark descriptors to be closed")?;
+    // The container's first process waits for `start` before it runs a program, and must not hold a caller's locks and pipes
+    // meanwhile. Nothing of ours is open yet.
+    sys::close_range(3 + preserved, u32::MAX);
     let bundle = bundle(&making.bundle)?;
     let file = making.config.clone().unwrap_or_else(|| PathBuf::from("config.json"));
     let config = config::load(&bundle, &file)?;
@@ -72,7 +76,7 @@ pub fn create(store: &Store, global: &Global, making: &Making, log: &Log) -> Res
         ..Record::default()
     };
     let mut attempt = Attempt { entry, record, keeper: None, init: None };
-    let order = Order { config: &config, policy: &policy, global, making, preserved, log };
+    let order = Order { config: &config, policy: &policy, global, making, preserved, log, lock: lock.as_raw_fd() };
     match attempt.run(&order, console) {
         Ok(terminal) => {
             drop(lock);
@@ -122,6 +126,8 @@ struct Order<'a> {
     making: &'a Making,
     preserved: u32,
     log: &'a Log,
+    /// The lock of the container's directory, which whoever has a copy of it holds as well.
+    lock: RawFd,
 }
 
 /// What there is of a container so far.
@@ -141,6 +147,8 @@ impl Attempt {
         self.entry.record(&self.record)?;
         let mut warnings = Vec::new();
         self.record.groups = Groups::make(spec, &self.record.id, wish(order.global), &mut warnings)?;
+        // They must be found by whoever cleans up after us, at whatever moment we are killed.
+        self.entry.record(&self.record)?;
         warnings.drain(..).for_each(|warning| log.warn(&warning));
 
         let container = container(&self.record, spec);
@@ -159,7 +167,10 @@ impl Attempt {
             environment: listening(),
             no_new_keyring: order.making.no_new_keyring,
         };
+        let lock = order.lock.cast_unsigned();
         let launched = launch::launch(&namespaces, &mut |pid| maps.write(pid), &|channel| {
+            // Init waits for `start`, whatever becomes of us: it must not keep `delete` out.
+            sys::close_range(lock, lock);
             let init = Init {
                 spec,
                 bundle: &record.bundle,
@@ -272,7 +283,16 @@ pub fn container(record: &Record, spec: &Spec) -> Container {
         own_name: shim::container::has_namespace(spec, LinuxNamespaceType::Uts),
         real_root: !shim::container::has_namespace(spec, LinuxNamespaceType::User)
             && crate::agent::is_in_initial_namespace(),
+        makes_devices: may_make_devices(spec),
+        made_elsewhere: false,
     }
+}
+
+/// Whether its processes may have `CAP_MKNOD`.
+fn may_make_devices(spec: &Spec) -> bool {
+    let capabilities = spec.process().as_ref().and_then(|process| process.capabilities().as_ref());
+    let bounding = capabilities.and_then(|sets| sets.bounding().as_ref());
+    bounding.is_some_and(|set| set.contains(&Capability::Mknod))
 }
 
 /// The container's own profile as a program, in a file in memory, and how it is loaded.
@@ -367,7 +387,10 @@ pub fn write_pid(path: &Path, pid: Pid) -> Result<(), Failure> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let write = || {
-        std::fs::write(&new, pid.to_string())?;
+        // In a directory that others can write to, it may be a link to a file of ours.
+        let mut options = File::options();
+        let mut file = options.write(true).create(true).truncate(true).custom_flags(libc::O_NOFOLLOW).open(&new)?;
+        file.write_all(pid.to_string().as_bytes())?;
         std::fs::rename(&new, path)
     };
     write().map_err(|error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))).step(step)

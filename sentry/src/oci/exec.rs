@@ -30,7 +30,8 @@ use crate::agent::policy::ContainerPolicy;
 /// Runs a process in a container; its exit code, or 0 if nobody waits for it.
 pub fn exec(store: &Store, exec: &Exec, log: &Log) -> Result<u8, Failure> {
     let preserved = create::preserved(exec.preserve_fds)?;
-    sys::close_on_exec_from(3 + preserved).step(|| "mark descriptors to be closed")?;
+    // Nothing of ours is open yet, and what a caller has left open is none of the container's concern.
+    sys::close_range(3 + preserved, u32::MAX);
     let entry = store.find(&exec.id)?;
     let record = entry.read()?;
     match entry.status(&record) {
@@ -63,6 +64,9 @@ pub fn exec(store: &Store, exec: &Exec, log: &Log) -> Result<u8, Failure> {
         }
         (None, _) => None,
     };
+    // What we are, the process will be.
+    shim::container::personality::set(&config.spec)?;
+
     let policy = ContainerPolicy::decide(&record.annotations)?;
     let seat = || Seat {
         filter: policy.filter(&create::container(&record, &config.spec)),

@@ -97,9 +97,8 @@ fn read_only(program: &File) -> Result<OwnedFd, Errno> {
 
 fn sealed(program: &File) -> Result<OwnedFd, Failure> {
     let step = || "copy our own program into memory";
-    let content =
-        std::fs::read(format!("/proc/self/fd/{}", program.as_raw_fd())).map_err(|error| raw(&error)).step(step)?;
-    let file = crate::raw::sealed_file(&content).step(step)?;
+    let mut source = program.try_clone().map_err(|error| raw(&error)).step(step)?;
+    let file = crate::raw::sealed_copy(&mut source).step(step)?;
     nix::sys::stat::fchmod(&file, nix::sys::stat::Mode::from_bits_truncate(0o555)).step(step)?;
     Ok(file)
 }

@@ -14,6 +14,7 @@ mod pace;
 pub mod pool;
 pub mod root;
 pub mod tracer;
+pub mod untold;
 mod view_mounts;
 pub mod watch;
 
@@ -97,6 +98,8 @@ pub struct World {
     pub clock: Option<clock::Clock>,
     /// Who the supervisor's threads are when they act for nobody.
     pub resting: Resting,
+    /// What is kept for callers whom signals may take away from a call that we are working on.
+    pub untold: Option<untold::Untold>,
     /// Whether what was done for a container is told, and not only what was refused.
     pub tells_deeds: bool,
 }
@@ -222,6 +225,7 @@ fn supervise<P: Platform>(
         mounter,
         clock,
         resting: Resting::default(),
+        untold: None,
         tells_deeds: false,
     };
     let shared = Arc::new(Shared { platform, world: Arc::new(world) });

@@ -22,6 +22,7 @@ use syscalls::reply::{Reply, Response};
 use super::Shared;
 use super::pace::Pace;
 use super::tracer::Source;
+use super::untold::{Begin, Call, Caller, Kept, Untold};
 use crate::platform::{Listener, Notification};
 use crate::task::Task;
 
@@ -34,6 +35,15 @@ const _: () = assert!(THREADS > syscalls::waits::MOST + syscalls::waits::IN_LINE
 const PATIENCE: (u32, Duration) = (200, Duration::from_millis(1));
 /// Followers that stay for the next slow call.
 pub const SPARE: usize = 2;
+
+/// Whether an answer was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Heard,
+    /// A signal came at the same moment.
+    Perhaps,
+    Unheard,
+}
 
 /// The pool's shared state.
 pub struct Pool<P> {
@@ -157,13 +167,72 @@ impl<P: Listener> Pool<P> {
     }
 
     fn answer(&self, notification: Notification, task: &Task<P>) {
-        let response = match usize::try_from(notification.number) {
+        match self.shared.untold.as_ref().filter(|untold| untold.is_about(notification.number)) {
+            Some(untold) => self.answer_once(untold, notification, task),
+            None => self.give(notification, self.response(notification, task), task),
+        }
+    }
+
+    /// What is to be answered.
+    fn response(&self, notification: Notification, task: &Task<P>) -> Response {
+        match usize::try_from(notification.number) {
             Ok(number) => {
                 let answer = || self.shared.dispatch.answer(task, number, notification.registers);
                 task.in_its_root(answer).unwrap_or_else(Response::Fail)
             }
             Err(_) => Response::Fail(Errno::ENOSYS),
+        }
+    }
+
+    /// Answers a call that must not be done twice, even if its caller was gone and comes again.
+    fn answer_once(&self, untold: &Untold, notification: Notification, task: &Task<P>) {
+        let call = Call {
+            number: notification.number,
+            registers: notification.registers,
+            instruction_pointer: notification.instruction_pointer,
         };
+        match untold.begin(notification.tid, &call, task) {
+            Begin::Gone => {}
+            Begin::Done(value) => {
+                // As it was kept, it stays until it has been heard.
+                if self.tell(notification, value, task) == Told::Heard {
+                    untold.end(notification.tid, None);
+                }
+            }
+            Begin::Do => {
+                let began = task.began();
+                task.keep_what_is_read();
+                let response = self.response(notification, task);
+                let Response::Reply(Reply::Return(value)) = response else {
+                    // Nothing was done.
+                    self.give(notification, response, task);
+                    return untold.end(notification.tid, None);
+                };
+                let told = self.tell(notification, value, task);
+                let reads = untold.meant(call.number, task.what_was_read());
+                let kept = began.map(|began| Kept { call, reads, began, value, until: None });
+                let kept = match told {
+                    Told::Heard => None,
+                    Told::Perhaps => kept.map(Kept::perhaps),
+                    Told::Unheard => kept,
+                };
+                untold.end(notification.tid, kept);
+            }
+        }
+    }
+
+    /// Gives an answer, and finds out whether it was heard.
+    fn tell(&self, notification: Notification, value: i64, task: &Task<P>) -> Told {
+        let before = task.is_called_away();
+        let told = self.respond(notification, Response::Reply(Reply::Return(value)), task);
+        match told {
+            Err(Errno::ENOENT) => Told::Unheard,
+            _ if before || task.is_called_away() => Told::Perhaps,
+            _ => Told::Heard,
+        }
+    }
+
+    fn give(&self, notification: Notification, response: Response, task: &Task<P>) {
         if let (Response::Continue(_), Some(clock)) = (&response, &self.shared.clock)
             && let Some(wish) = task.wish()
         {

@@ -7,10 +7,11 @@
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, chdir, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, fchdir, setgroups, setresgid, setresuid};
 use oci_spec::runtime::Process;
 
 use super::proc::Proc;
+use super::root::c_path;
 use super::{capability, limits, schedule};
 use crate::failure::{Failure, Step};
 use crate::sys;
@@ -56,7 +57,7 @@ pub fn become_process(
     let user = process.user();
     umask(Mode::from_bits_truncate(user.umask().unwrap_or(UMASK)));
     let cwd = process.cwd();
-    let early = chdir(cwd);
+    let early = enter_directory(cwd);
     if let Err(errno) = early
         && !matches!(errno, Errno::EACCES | Errno::EPERM)
     {
@@ -75,8 +76,10 @@ pub fn become_process(
     setresgid(gid, gid, gid).step(|| format!("become group {gid}")).map_err(unmapped)?;
     setresuid(uid, uid, uid).step(|| format!("become user {uid}")).map_err(unmapped)?;
     sys::prctl(libc::PR_SET_KEEPCAPS, 0, 0).step(|| "end keeping capabilities")?;
+    // A change of ids makes it what `fs.suid_dumpable` says, which may let the container look in.
+    super::process::hide()?;
     if early.is_err() {
-        chdir(cwd).step(|| format!("enter the working directory {}", cwd.display()))?;
+        enter_directory(cwd).step(|| format!("enter the working directory {}", cwd.display()))?;
     }
     inside(cwd)?;
     capability::apply(&sets, &mut warnings)?;
@@ -93,6 +96,12 @@ fn unmapped(failure: Failure) -> Failure {
     } else {
         failure
     }
+}
+
+/// Enters a directory, never through a magic link: `/proc/self/fd` still leads to the host (CVE-2024-21626).
+fn enter_directory(path: &std::path::Path) -> Result<(), Errno> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    fchdir(sys::open_at(None, &c_path(path)?, flags, 0, libc::RESOLVE_NO_MAGICLINKS)?)
 }
 
 /// A working directory that the kernel cannot name lies outside the root (CVE-2024-21626).

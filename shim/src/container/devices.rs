@@ -144,8 +144,10 @@ fn existing(root: &Root, device: &Device, parent: &OwnedFd, name: &std::ffi::OsS
     if is(&found, device).step(step)? {
         return Ok(());
     }
-    if type_of(&fstat(&found).step(step)?) == libc::S_IFREG {
-        // An image often has an empty file where a device is to be bound.
+    let stat = fstat(&found).step(step)?;
+    if type_of(&stat) == libc::S_IFREG && stat.st_size == 0 {
+        // An image often has an empty file where a device is to be bound; one that holds something is an error, as the
+        // specification has it.
         return bind(root, device);
     }
     Err(Failure::check(step()).remedy("the image has something else there; mount a tmpfs at /dev"))

@@ -49,6 +49,8 @@ pub fn exec(exec: &Exec, channel: OwnedFd) -> i32 {
 }
 
 fn enter(exec: &Exec, channel: BorrowedFd) -> Result<super::program::Program, Failure> {
+    // Becoming the container's root has undone it where `fs.suid_dumpable` is 1.
+    process::hide()?;
     await_runtime(channel, |message, _| matches!(message, ToContainer::Go(_)).then_some(()))?;
     if let Some(cgroup) = exec.cgroup {
         sys::join(cgroup).step(|| "enter the container's cgroup namespace")?;

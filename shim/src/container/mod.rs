@@ -19,6 +19,7 @@ mod limits;
 mod masks;
 mod mount;
 mod options;
+pub mod personality;
 mod pivot;
 mod proc;
 pub mod process;

@@ -98,6 +98,8 @@ fn create(init: &Init, channel: BorrowedFd) -> Result<Made, Failure> {
         ToContainer::Go(pid) => Some(pid),
         _ => None,
     })?;
+    // At once: whatever the runtime says later must not have to wait behind it.
+    let profile = if init.profile { Some(receive_profile(channel)?) } else { None };
     let mut process = process_of(init.spec)?.clone();
     badness(&mut process, channel)?;
     if init.watched {
@@ -135,9 +137,9 @@ fn create(init: &Init, channel: BorrowedFd) -> Result<Made, Failure> {
     if let Some(console) = prepared.console {
         take_terminal(&process, console, channel)?;
     }
+    super::personality::set(init.spec)?;
     Program::new(&process, &[])?.check()?;
     home.announce(init.keeper)?;
-    let profile = if init.profile { Some(receive_profile(channel)?) } else { None };
     hide()?;
     send(channel, &ToRuntime::Created, None).step(|| "tell the runtime that the container is made")?;
     Ok(Made { process, profile, pid, proc: prepared.proc })

@@ -5,10 +5,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::libc;
+use nix::sys::stat::fstat;
 use oci_spec::runtime::Process;
 
+use super::root::{Root, type_of};
 use crate::exec::execute;
 use crate::failure::Failure;
+use crate::sys;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -96,7 +100,7 @@ fn strings(texts: &[String]) -> Result<Vec<CString>, Failure> {
 }
 
 fn allowed(path: &Path) -> Result<(), Errno> {
-    let stat = std::fs::metadata(path).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO)));
+    let stat = std::fs::metadata(path).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)));
     match stat {
         Err(Errno::ENOTDIR) => Err(Errno::ENOENT),
         Err(errno) => Err(errno),
@@ -105,14 +109,19 @@ fn allowed(path: &Path) -> Result<(), Errno> {
     }
 }
 
-/// The user's home directory by the container's own list of users. It is the image's, so it is read with a limit, and only
-/// if it is a plain file.
+/// The user's home directory by the container's own list of users. It is the image's, so it is read with a limit, only if it
+/// is a plain file, and never through `/proc/self/fd`: this process still holds the host's procfs.
 fn home_of(uid: u32) -> String {
     use std::io::Read;
-    use std::os::unix::fs::OpenOptionsExt;
     let read = || -> Option<String> {
-        let flags = nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC;
-        let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open("/etc/passwd").ok()?;
+        let root = Root::new(sys::open_at(None, c"/", libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC, 0, 0).ok()?);
+        let path = Path::new("/etc/passwd");
+        // Looked at before it is opened: to open a device may do something already.
+        let seen = root.open(path, libc::O_PATH).ok()?;
+        if type_of(&fstat(&seen).ok()?) != libc::S_IFREG {
+            return None;
+        }
+        let file = std::fs::File::from(root.open(path, libc::O_RDONLY | libc::O_NONBLOCK).ok()?);
         if !file.metadata().ok()?.is_file() {
             return None;
         }

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 
 use serde_json::json;
 
+use crate::inside::HOST;
 use crate::{Bundle, By, Case, mount_at};
 
 pub const CASES: &[Case] = &[
@@ -18,6 +19,7 @@ pub const CASES: &[Case] = &[
     ("device_targets_are_symlinks", device_links),
     ("magic_links_are_no_targets", magic),
     ("cve_2024_21626_working_directory_outside", workdir),
+    ("names_of_users_outside", users_outside),
     ("tmpcopyup_of_a_symlink", copy_link),
     ("the_root_itself_is_no_target", root),
 ];
@@ -198,6 +200,24 @@ fn workdir(by: By) {
         bundle.config["process"]["cwd"] = cwd.into();
         let out = bundle.run("pwd; ls ..; ls ../../../../../../..");
         assert!(out.starts_with("FAILED") || !out.contains("home"), "{cwd}: {out}");
+    }
+}
+
+/// An image whose list of users, or whose working directory, is a descriptor that the runtime has of the host.
+fn users_outside(by: By) {
+    let mut bundle = with_secret(by);
+    fs::write(bundle.host().join("secret/file"), "x:y:0:0::/s3cret-home:/bin/sh\n").unwrap();
+    let descriptor = format!("/proc/self/fd/{HOST}");
+    symlink(format!("{descriptor}/secret/file"), bundle.root().join("etc/passwd")).unwrap();
+    assert_eq!(bundle.run("echo $HOME"), "/\n");
+    fs::remove_file(bundle.root().join("etc/passwd")).unwrap();
+    fs::write(bundle.root().join("etc/passwd"), "x:y:0:0::/own-home:/bin/sh\n").unwrap();
+    assert_eq!(bundle.run("echo $HOME"), "/own-home\n");
+    // Back into the image by way of the host: the kernel would find a name for it.
+    for outside in [descriptor.clone(), format!("{descriptor}/rootfs")] {
+        bundle.config["process"]["cwd"] = outside.clone().into();
+        let out = bundle.run("pwd");
+        assert!(out.starts_with("FAILED: cannot enter the working directory"), "{outside}: {out}");
     }
 }
 

@@ -1,17 +1,20 @@
 //! The part of a runtime: namespaces, a fork, and into the container.
 
-use std::ffi::CString;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::ExitCode;
 
 use nix::libc;
-use nix::unistd::{Gid, Pid, Uid, execve};
+use nix::unistd::{Gid, Pid, Uid};
 use oci_spec::runtime::Spec;
+use shim::container::program::Program;
 use shim::container::{Context, ProcessContext, become_process, prepare, sources};
 use shim::failure::{Failure, Step};
 use shim::sys;
+
+/// The number of a descriptor of the bundle's directory, which stands for the host.
+pub const HOST: i32 = 99;
 
 /// Makes the container of a bundle and runs its program.
 pub fn run(bundle: &Path, user_namespace: bool) -> ExitCode {
@@ -66,6 +69,9 @@ fn inner(spec: &Spec, bundle: &Path, sources: Vec<(usize, std::os::fd::OwnedFd)>
         sources,
         ..Context::default()
     };
+    // What a runtime may still hold of the host.
+    let host = fs::File::open(bundle).unwrap();
+    sys::place_descriptor(host.as_raw_fd(), HOST).step(|| "hold a directory of the host")?;
     let prepared = prepare(spec, bundle, &context, &mut || Ok(()))?;
     for warning in &prepared.warnings {
         println!("WARNING: {warning}");
@@ -79,12 +85,7 @@ fn inner(spec: &Spec, bundle: &Path, sources: Vec<(usize, std::os::fd::OwnedFd)>
         println!("WARNING: {warning}");
     }
     assert_eq!(loads, 1, "filters are loaded once");
-    let words = |words: &[String]| -> Vec<CString> {
-        words.iter().map(|word| CString::new(std::ffi::OsStr::new(word).as_bytes()).unwrap()).collect()
-    };
-    let arguments = words(process.args().as_deref().unwrap());
     use std::io::Write;
     std::io::stdout().flush().unwrap();
-    let errno = execve(&arguments[0], &arguments, &words(process.env().as_deref().unwrap())).unwrap_err();
-    Err(Failure::new("execute", errno))
+    Err(Program::new(&process, &[])?.run())
 }

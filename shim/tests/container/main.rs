@@ -3,6 +3,8 @@
 //! Each case runs this program again, single-threaded, as an ordinary user in a user namespace of one id or, where the tests
 //! run as root, also as root without one. Inside is a busybox, which prints; outside it is compared.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)] // a test, whose output is its result
+
 mod attacks;
 mod inside;
 mod options;

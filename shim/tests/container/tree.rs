@@ -77,7 +77,7 @@ fn no_pivot(by: By) {
     let mut bundle = Bundle::new(by);
     bundle.config["annotations"] = json!({ "no-pivot": "" });
     let out = bundle.run("ls -A / /.. /../..; cat /proc/self/mountinfo");
-    assert!(!out.contains("home") && !out.contains("/usr") && out.contains("busybox") == false, "{out}");
+    assert!(!out.contains("home") && !out.contains("/usr") && !out.contains("busybox"), "{out}");
     assert!(out.contains("rootfs / "), "{out}");
 }
 

@@ -5,6 +5,8 @@
 //! memory. With `--continue` whoever supervises it answers CONTINUE to everything; with `--ids` it has the user's range of
 //! ids; with `--pid` the keeper's number is printed first.
 
+#![allow(clippy::print_stdout)] // a test reads it
+
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;

@@ -56,13 +56,32 @@ struct Changes {
 impl Owner {
     /// Reads the file that counts, if there is one.
     pub fn read() -> Result<Self, Failure> {
-        let own = user_file().filter(|_| !Uid::effective().is_root());
+        let own = user_file();
         for place in own.into_iter().chain([PathBuf::from(SYSTEM)]) {
             if let Some(text) = text(&place)? {
                 return Self::parse(&text, &place);
             }
         }
         Ok(Self::default())
+    }
+
+    /// Reads the file at `place`, which must be there.
+    pub fn read_at(place: &Path) -> Result<Self, Failure> {
+        match text(place)? {
+            Some(text) => Self::parse(&text, place),
+            None => Err(Failure::new(format!("read {}", place.display()), Errno::ENOENT)),
+        }
+    }
+
+    /// The names of all policies.
+    pub fn names(&self) -> Vec<&str> {
+        let own = self.policy.keys().map(String::as_str);
+        BUILT_IN.iter().map(|(name, _)| *name).chain(own).collect()
+    }
+
+    /// The policy called `name`, or that of containers which choose none, whoever may choose it.
+    pub fn any(&self, name: Option<&str>) -> Result<ContainerPolicy, Failure> {
+        self.find(name.or(self.default.as_deref()).unwrap_or("default"), 0)
     }
 
     /// What a file with this text says.
@@ -87,7 +106,7 @@ impl Owner {
 
     /// Where it is looked for.
     pub(super) fn places() -> String {
-        match user_file().filter(|_| !Uid::effective().is_root()) {
+        match user_file() {
             Some(own) => format!("{} or {SYSTEM}", own.display()),
             None => SYSTEM.to_owned(),
         }
@@ -98,7 +117,7 @@ impl Owner {
     }
 
     /// The policy called `wanted`, if containers may choose it, or the one of those that choose none.
-    pub(super) fn policy(&self, wanted: Option<&str>) -> Result<ContainerPolicy, Failure> {
+    pub fn policy(&self, wanted: Option<&str>) -> Result<ContainerPolicy, Failure> {
         let usual = self.default.as_deref().unwrap_or("default");
         let name = wanted.unwrap_or(usual);
         let policy = self.find(name, 0)?;
@@ -147,7 +166,11 @@ impl Owner {
     }
 }
 
+/// The user's own file. Only the host's root has none: root of an engine's user namespace is the user.
 fn user_file() -> Option<PathBuf> {
+    if Uid::effective().is_root() && crate::agent::is_in_initial_namespace() {
+        return None;
+    }
     let directory = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|directory| directory.is_absolute());
     let directory = directory.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")))?;
     directory.is_absolute().then(|| directory.join("sentry/containers.toml"))

@@ -39,6 +39,7 @@ use crate::supervise::denials::{Denials, Told};
 use crate::supervise::live::Live;
 use crate::supervise::pool::Pool;
 use crate::supervise::root::Roots;
+use crate::supervise::untold::Untold;
 use crate::supervise::watch::Usage;
 use crate::supervise::{Shared, World, tracer};
 
@@ -56,7 +57,7 @@ pub(super) fn run<L: Listener>(
     // A bug of ours ends the supervisor, and its keeper ends the container.
     std::panic::set_hook(Box::new(|_| sys::exit_now(125)));
     let result = begin(container, policy, place, orders, messages)
-        .and_then(|world| serve::<L>(&Arc::new(world), place, orders, messages));
+        .and_then(|world| serve::<L>(&Arc::new(world), container, place, orders, messages));
     match result {
         Ok(()) => 0,
         Err(failure) => {
@@ -124,6 +125,8 @@ fn begin(
         mounter,
         clock,
         resting,
+        // Who loaded the filter of another runtime's container may not have asked that signals wait.
+        untold: container.made_elsewhere.then(Untold::new),
         tells_deeds: policy.audited == Audited::All,
     })
 }
@@ -144,7 +147,13 @@ struct Source<L> {
 }
 
 /// Takes over listeners and answers their calls until the last has hung up and no more will come.
-fn serve<L: Listener>(world: &Arc<World>, place: &Place, orders: &OwnedFd, messages: &OwnedFd) -> Result<(), Failure> {
+fn serve<L: Listener>(
+    world: &Arc<World>,
+    container: &Container,
+    place: &Place,
+    orders: &OwnedFd,
+    messages: &OwnedFd,
+) -> Result<(), Failure> {
     /// What is waited for beside listeners.
     const OTHERS: usize = 3;
     if world.clock.is_some() {
@@ -175,7 +184,7 @@ fn serve<L: Listener>(world: &Arc<World>, place: &Place, orders: &OwnedFd, messa
         }
         let events: Vec<PollFlags> = waiting.iter().map(|each| each.revents().unwrap_or(PollFlags::empty())).collect();
         if events[0].intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
-            end_of_keeper(place);
+            end_of_keeper(container, place);
         }
         if events[1].contains(PollFlags::POLLIN) {
             told.drain(&world.denials, messages.as_fd());
@@ -218,8 +227,11 @@ fn take_over<L: Listener>(world: &Arc<World>, orders: &OwnedFd) -> Result<Option
     Ok(Some(source))
 }
 
-/// Nobody is left who would end the container when this process dies: it ends now.
-fn end_of_keeper(place: &Place) -> ! {
-    let _ = crate::raw::signal_process(place.init.as_fd(), libc::SIGKILL);
+/// Nobody is left who would end the container when this process dies: it ends now. One that another runtime made goes on, and what
+/// was answered for it fails.
+fn end_of_keeper(container: &Container, place: &Place) -> ! {
+    if !container.made_elsewhere {
+        let _ = crate::raw::signal_process(place.init.as_fd(), libc::SIGKILL);
+    }
     sys::exit_now(125)
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
+
 use super::{read, write};
 
 /// One hierarchy.
@@ -18,11 +20,17 @@ pub(super) struct Place {
 /// Those of this process.
 pub(super) fn of_caller() -> Vec<Place> {
     let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    find(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo"))
+    find(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo"), &is_seen)
 }
 
-/// By the texts of `/proc/self/cgroup` and `/proc/self/mountinfo`.
-fn find(membership: &str, mounts: &str) -> Vec<Place> {
+/// Whether control groups are really seen at a mount point: the table names those too that another mount covers.
+fn is_seen(point: &Path, version_2: bool) -> bool {
+    let wanted = if version_2 { CGROUP2_SUPER_MAGIC } else { CGROUP_SUPER_MAGIC };
+    statfs(point).is_ok_and(|found| found.filesystem_type() == wanted)
+}
+
+/// By the texts of `/proc/self/cgroup` and `/proc/self/mountinfo`, of the mounts that are `seen` only.
+fn find(membership: &str, mounts: &str, seen: &dyn Fn(&Path, bool) -> bool) -> Vec<Place> {
     membership
         .lines()
         .filter_map(|line| {
@@ -30,7 +38,8 @@ fn find(membership: &str, mounts: &str) -> Vec<Place> {
             let (names, path) = (fields.next()?, fields.next()?);
             let controllers: Vec<String> =
                 names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-            let (root, mount) = mounts.lines().find_map(|line| mounted(line, &controllers))?;
+            let mut named = mounts.lines().filter_map(|line| mounted(line, &controllers));
+            let (root, mount) = named.find(|(_, mount)| seen(mount, controllers.is_empty()))?;
             // Inside a container the mount may show a part of the hierarchy only.
             let below = Path::new(path).strip_prefix(root).or_else(|_| Path::new(path).strip_prefix("/")).ok()?;
             let own = if below.as_os_str().is_empty() { mount.clone() } else { mount.join(below) };
@@ -90,7 +99,8 @@ mod tests {
 
     #[test]
     fn a_hybrid_host_has_several_hierarchies() {
-        let found = find("9:name=systemd:/\n8:cpu,cpuacct:/\n4:memory:/nowhere\n3:freezer:/\n0::/\n", HYBRID);
+        let found =
+            find("9:name=systemd:/\n8:cpu,cpuacct:/\n4:memory:/nowhere\n3:freezer:/\n0::/\n", HYBRID, &|_, _| true);
         let mounts: Vec<_> = found.iter().map(|place| place.mount.to_str().unwrap()).collect();
         let base = "/sys/fs/cgroup";
         assert_eq!(mounts, ["systemd", "cpu,cpuacct", "memory", "unified"].map(|name| format!("{base}/{name}")));
@@ -103,8 +113,17 @@ mod tests {
         let host = tempfile::tempdir().unwrap();
         fs::create_dir(host.path().join("inner")).unwrap();
         let mounts = format!("41 31 0:38 /docker/x {} rw - cgroup2 cgroup2 rw\n", host.path().display());
-        assert_eq!(find("0::/docker/x/inner\n", &mounts)[0].own, host.path().join("inner"));
-        assert_eq!(find("0::/docker/x\n", &mounts)[0].own, host.path());
-        assert_eq!(find("0::/\n", ""), []);
+        assert_eq!(find("0::/docker/x/inner\n", &mounts, &|_, _| true)[0].own, host.path().join("inner"));
+        assert_eq!(find("0::/docker/x\n", &mounts, &|_, _| true)[0].own, host.path());
+        assert_eq!(find("0::/\n", "", &|_, _| true), []);
+    }
+
+    #[test]
+    fn a_hierarchy_that_another_mount_covers_is_not_there() {
+        let mounts = HYBRID.to_owned() + "50 31 0:38 / /sys/fs/cgroup rw - cgroup2 none rw\n";
+        let seen = |mount: &Path, _| mount == Path::new("/sys/fs/cgroup");
+        let found = find("9:name=systemd:/\n4:memory:/\n0::/\n", &mounts, &seen);
+        let mounts: Vec<_> = found.iter().map(|place| place.mount.to_str().unwrap()).collect();
+        assert_eq!(mounts, ["/sys/fs/cgroup"]);
     }
 }

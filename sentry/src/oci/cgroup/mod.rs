@@ -203,9 +203,12 @@ impl Groups {
         }
         if let Some(cpu) = resources.cpu() {
             if unified::wants_cpu(cpu) {
-                match self.of("cpu")? {
-                    (group, true) => unified::cpu(group, cpu)?,
-                    (group, false) => legacy::cpu(group, cpu)?,
+                match self.of("cpu") {
+                    Ok((group, true)) => unified::cpu(group, cpu)?,
+                    Ok((group, false)) => legacy::cpu(group, cpu)?,
+                    // containerd gives everybody the usual weight, which promises nothing.
+                    Err(failure) if !unified::caps_cpu(cpu) => warnings.push(failure.to_string()),
+                    Err(failure) => return Err(failure),
                 }
             }
             let sets = [("cpuset.cpus", cpu.cpus()), ("cpuset.mems", cpu.mems())];
@@ -218,12 +221,10 @@ impl Groups {
         if let Some(limit) = resources.pids().map(|pids| pids.limit()).filter(|limit| *limit != 0) {
             write_step(&self.of("pids")?.0.join("pids.max"), &or_max(limit))?;
         }
-        if let Some(block) = resources.block_io() {
-            if unified::wants_block(block) {
-                match self.legacy("blkio") {
-                    Some(group) => legacy::block(group, block)?,
-                    None => unified::block(self.of("io")?.0, block)?,
-                }
+        if let Some(block) = resources.block_io().as_ref().filter(|block| unified::wants_block(block)) {
+            match self.legacy("blkio") {
+                Some(group) => legacy::block(group, block)?,
+                None => unified::block(self.of("io")?.0, block)?,
             }
         }
         for limit in resources.hugepage_limits().iter().flatten() {

@@ -22,6 +22,11 @@ pub(super) fn wants_cpu(cpu: &LinuxCpu) -> bool {
     unsigned.into_iter().flatten().any(|value| value != 0) || signed.into_iter().flatten().any(|value| value != 0)
 }
 
+/// Whether it is to have no more than so much of the processors, rather than a weight against others.
+pub(super) fn caps_cpu(cpu: &LinuxCpu) -> bool {
+    cpu.quota().is_some_and(|quota| quota > 0) || cpu.realtime_runtime().is_some_and(|time| time != 0)
+}
+
 /// The same of disks.
 pub(super) fn wants_block(block: &LinuxBlockIo) -> bool {
     let weights = [block.weight(), block.leaf_weight()];
