@@ -16,6 +16,7 @@ use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, Spec};
 use super::has_namespace;
 use super::mount::open_source;
 use super::options::Options;
+use super::pivot::Wanted;
 use crate::failure::{Failure, Step};
 use crate::sys::{self, MountAttributes};
 
@@ -36,6 +37,7 @@ fn in_map(maps: &str, number: u64) -> bool {
 /// The mounts of the configuration that must be made outside the container's user namespace, by index.
 pub fn sources(spec: &Spec, bundle: &Path) -> Result<Vec<(usize, OwnedFd)>, Failure> {
     let own = has_namespace(spec, LinuxNamespaceType::User);
+    let wanted = Wanted::parse(spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref()))?;
     let mut made = Vec::new();
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
         let options = mount.options().as_deref().unwrap_or_default();
@@ -46,7 +48,12 @@ pub fn sources(spec: &Spec, bundle: &Path) -> Result<Vec<(usize, OwnedFd)>, Fail
             continue;
         }
         let path = bundle.join(mount.source().clone().unwrap_or_default());
-        let opened = open_source(&path, recursive, options.source_nofollow);
+        let opened = open_source(&path, recursive, options.source_nofollow).and_then(|tree| {
+            // A copy is a peer of what the caller sees; what is mounted inside would show outside.
+            let attributes = MountAttributes { propagation: wanted.of_all().bits(), ..Default::default() };
+            sys::set_mount_attributes(tree.as_fd(), true, &attributes).step(|| "keep its mounts inside")?;
+            Ok(tree)
+        });
         if !mapped {
             // Inside there may be a right that we do not have: it is tried there again.
             made.extend(opened.ok().map(|tree| (index, tree)));

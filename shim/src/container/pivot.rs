@@ -35,7 +35,7 @@ impl Wanted {
     }
 
     /// How the caller's mounts are to be changed before anything else.
-    fn of_all(self) -> MsFlags {
+    pub fn of_all(self) -> MsFlags {
         match self.kind {
             None | Some(libc::MS_SLAVE) => MsFlags::MS_SLAVE,
             Some(libc::MS_SHARED) => MsFlags::MS_SHARED,
