@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -88,7 +89,7 @@ fn main() -> ExitCode {
     let start = if wanted.continues { keeper::start_with::<AlwaysContinue> } else { keeper::start };
     let keeper = start(&container, &policy, &socket).expect("a keeper");
     if wanted.tells {
-        println!("{}", keeper.pid);
+        writeln!(std::io::stdout(), "{}", keeper.pid).expect("the keeper's number");
     }
     let (ids, (mapped, map_done)) = ((getuid(), getgid()), pipe().expect("a pipe"));
     let flags = libc::CLONE_NEWUSER
