@@ -10,6 +10,7 @@
 #![allow(clippy::cast_precision_loss)] // nanoseconds and bytes, far below 2^53
 
 pub mod compare;
+pub mod containers;
 pub mod limited;
 pub mod machine;
 pub mod mechanisms;

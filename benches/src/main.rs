@@ -18,6 +18,7 @@ struct Cli {
 enum Verb {
     Mechanisms(cli::mechanisms::Mechanisms),
     Peers(cli::peers::Peers),
+    Containers(cli::containers::Containers),
     Compare(cli::compare::Compare),
     Report(cli::report::Report),
     Table(cli::table::Table),
@@ -29,6 +30,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Verb::Compare(compare) => return Ok(compare.run()),
         Verb::Mechanisms(mechanisms) => mechanisms.run(),
         Verb::Peers(peers) => peers.run(),
+        Verb::Containers(containers) => containers.run(),
         Verb::Report(report) => report.run(),
         Verb::Table(table) => table.run(),
         Verb::Readme(readme) => readme.run(),

@@ -145,6 +145,11 @@ pub const ALL: &[Table] = &[
         questions: &["clock", "fork", "exec", "startup", "python", "compile"],
     },
     Table {
+        name: "containers",
+        subjects: &["crun", "crun again", "sentry oci", "sentry oci, the user's own file", "runc", "runsc"],
+        questions: &["run", "podman", "exec", "memory", "null_call", "stat", "open", "fork"],
+    },
+    Table {
         name: "programs",
         subjects: &[
             "native",

@@ -142,6 +142,11 @@ pub fn of(studies: &[&Results]) -> Vec<Target> {
         Ask::of(peers, "memory", OURS)
             .amount_at_most(6e6, "memory (PSS) of all processes of ours around a sleeping program"),
     );
+    if let Some(containers) = study("containers") {
+        let of = |question| Ask::of(containers, question, crate::containers::OURS);
+        targets.push(of("run").at_most(1.3, "`sentry oci run` of a rootless bundle, times crun's"));
+        targets.push(of("podman").at_most(1.15, "rootless `podman run` with ours, times crun's"));
+    }
     targets
 }
 

@@ -148,13 +148,17 @@ pub fn attribute(file: BorrowedFd, name: &std::ffi::CStr) -> Option<Vec<u8>> {
 
 /// A file in memory with these contents, which nobody can change any more (`F_SEAL_WRITE` and its like, fcntl(2)).
 pub fn sealed_file(content: &[u8]) -> Result<OwnedFd, Errno> {
-    use std::io::Write;
+    sealed_copy(&mut &*content)
+}
+
+/// The same with what is read from `source`; of a file the kernel copies the pages, and they never come to this process.
+pub fn sealed_copy<R: std::io::Read + ?Sized>(source: &mut R) -> Result<OwnedFd, Errno> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: the name is NUL-terminated.
     let fd = unsafe { libc::memfd_create(c"sentry".as_ptr(), flags) };
     let mut file = std::fs::File::from(descriptor(libc::c_long::from(fd))?);
     let io = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
-    file.write_all(content).map_err(io)?;
+    std::io::copy(source, &mut file).map_err(io)?;
     nix::sys::stat::fchmod(&file, nix::sys::stat::Mode::from_bits_truncate(0o444))?;
     let seals = libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
     // SAFETY: integers only.

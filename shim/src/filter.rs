@@ -11,7 +11,7 @@ use crate::sys;
 
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`: once we have received a notification only a fatal signal may interrupt the
 /// guest; without it a timer made 5,000 emulated calls run 1,386,652 times.
-const WAIT_KILLABLE_RECV: libc::c_ulong = 1 << 5;
+pub(crate) const WAIT_KILLABLE_RECV: libc::c_ulong = 1 << 5;
 
 /// The built-in programs, compiled from the table when this crate was built.
 pub mod built_in {

@@ -555,3 +555,44 @@ pub fn kill(pid: libc::pid_t, signal: i32) -> Sys<()> {
     // SAFETY: no memory effects.
     Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
 }
+
+/// One of the descriptors 0, 1, 2, which nobody in this process owns. Looking at a closed one is `EBADF`.
+pub fn standard(number: RawFd) -> BorrowedFd<'static> {
+    debug_assert!((0..=2).contains(&number));
+    // SAFETY: nothing here closes these, and a number that is not open is only handed to calls that report EBADF.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// pidfd_send_signal(2).
+pub fn signal_process(process: BorrowedFd, signal: i32) -> Sys<()> {
+    let nothing = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: without a siginfo the kernel makes its own.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, nothing, 0) }).map(drop)
+}
+
+/// Of which kind a namespace is, `CLONE_NEW*`: ioctl_nsfs(2), `NS_GET_NSTYPE`.
+pub fn namespace_kind(namespace: BorrowedFd) -> Sys<i32> {
+    const GET_KIND: libc::c_ulong = 0xb703;
+    // SAFETY: the ioctl takes no argument and returns a number; on any other file it fails.
+    Errno::result(unsafe { libc::ioctl(namespace.as_raw_fd(), GET_KIND as _) })
+}
+
+/// execveat(2) of an open file; returns only on failure.
+pub fn execute_file(file: BorrowedFd, arguments: &[std::ffi::CString], environment: &[std::ffi::CString]) -> Errno {
+    let pointers = |strings: &[std::ffi::CString]| -> Vec<*const libc::c_char> {
+        strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: both arrays end with a null pointer and point to C strings that live until the call returns.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            arguments.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    Errno::last()
+}

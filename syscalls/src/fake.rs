@@ -69,6 +69,10 @@ pub(crate) struct FakeGuest {
     pub timers: HashMap<i32, i32>,
     /// What was asked for around the call.
     pub wishes: RefCell<Vec<Around>>,
+    /// In a container it is root.
+    pub root: bool,
+    /// What was done for it.
+    pub deeds: RefCell<Vec<(&'static str, String)>>,
     /// A signal waits for it.
     pub interrupted: std::cell::Cell<bool>,
 }
@@ -95,6 +99,8 @@ impl Default for FakeGuest {
             mounter: None,
             clock: None,
             timers: HashMap::new(),
+            root: true,
+            deeds: RefCell::default(),
             wishes: RefCell::default(),
             interrupted: std::cell::Cell::new(false),
         }
@@ -280,6 +286,14 @@ impl Guest for FakeGuest {
 
     fn around(&self, wish: Around) {
         self.wishes.borrow_mut().push(wish);
+    }
+
+    fn may(&self, _capability: u32) -> Result<bool, Errno> {
+        Ok(self.root)
+    }
+
+    fn did(&self, call: &'static str, what: String) {
+        self.deeds.borrow_mut().push((call, what));
     }
 
     fn record(&self, denial: Denial) {

@@ -194,6 +194,7 @@ pub fn feature(feature: Feature) -> &'static str {
         Feature::Container => "a container",
         Feature::RealDevices => "a container whose root is the host's",
         Feature::OwnName => "a container with a name of its own",
+        Feature::PretendedClasses => "a container with pretended classes",
     }
 }
 

@@ -8,12 +8,12 @@
 
 use nix::errno::Errno;
 
-use crate::args::{Argument, Fd, Flags, Int, UserPtr, Word};
+use crate::args::{Argument, Fd, Flags, Int, Pid, UserPtr, Word};
 use crate::dispatch::Emulator;
 use crate::guest::{Denial, Guest};
 use crate::identity::limit::{FIRST, SECOND, getrlimit, prlimit64, setrlimit};
 use crate::identity::namespace;
-use crate::reply::Answer;
+use crate::reply::{Answer, Reply};
 use crate::table::{Check, Op, Test, Verdict};
 
 /// Every `CLONE_NEW*` that `clone` takes. `CLONE_NEWTIME` is not among them: its bit is part of the exit signal there.
@@ -31,6 +31,12 @@ const UNSHARE: &[Check] = &[Check { all: &[Test { arg: 0, op: Op::AnyOf(NAMESPAC
 /// Those of others, by whatever id: also the own one's.
 const OWN_LIMITS: &[Check] =
     &[Check { all: &[Test { arg: 0, op: Op::NotEqual(0) }], then: Verdict::Fail(Errno::EPERM) }];
+
+/// `SCHED_FIFO` and `SCHED_RR`, with or without `SCHED_RESET_ON_FORK`.
+const REAL_TIME: &[Check] = &[
+    Check { all: &[Test { arg: 1, op: Op::Masked { mask: 0xBFFF_FFFF, value: 1 } }], then: Verdict::Notify },
+    Check { all: &[Test { arg: 1, op: Op::Masked { mask: 0xBFFF_FFFF, value: 2 } }], then: Verdict::Notify },
+];
 
 /// `ARCH_SET_FS`: what the C library of a program does first of all.
 const LOCAL_STORAGE: &[Check] = &[Check { all: &[Test { arg: 0, op: Op::Equal(0x1002) }], then: Verdict::Notify }];
@@ -107,7 +113,9 @@ crate::syscalls! {
     /// Returns a thread's scheduling priority.
     sched_getparam(thread: Pid, parameters: UserPtr) Process Compat Allow;
     /// Sets a thread's scheduling policy.
-    sched_setscheduler(thread: Pid, policy: Int, parameters: UserPtr) Process Compat Allow;
+    /// Limit: where a container's policy pretends real-time classes, its root is told that it has them; the thread is not looked for, goes on in its old class, and is told of that one when it asks.
+    sched_setscheduler(thread: Pid, policy: Int, parameters: UserPtr) Process Compat Allow
+        { PretendedClasses => Emulate(sched_setscheduler) when REAL_TIME };
     /// Returns a thread's scheduling policy.
     sched_getscheduler(thread: Pid) Process Compat Allow;
     /// Returns the highest priority of a policy.
@@ -167,6 +175,21 @@ fn unshare(guest: &dyn Guest, flags: Flags) -> Answer {
         return namespace::unshare(guest);
     }
     refuse(guest, "unshare", flags.0.into())
+}
+
+/// Classes that could starve the host are said to be given, and are not.
+fn sched_setscheduler(guest: &dyn Guest, _: Pid, _: Int, parameters: UserPtr) -> Answer {
+    const SYS_NICE: u32 = 23;
+    let mut priority = [0; 4];
+    guest.read(parameters, &mut priority)?;
+    if !(1..=99).contains(&i32::from_ne_bytes(priority)) {
+        return Err(Errno::EINVAL);
+    }
+    if !guest.may(SYS_NICE)? {
+        return Err(Errno::EPERM);
+    }
+    guest.did("sched_setscheduler", "a real-time class, pretended".to_owned());
+    Ok(Reply::Return(0))
 }
 
 fn setns(guest: &dyn Guest, _: Fd, _: Int) -> Answer {
@@ -272,6 +295,39 @@ mod tests {
         let guest = FakeGuest::default();
         assert_eq!(refuse(&guest, [flags, 0, 0, 0, 0, 0]).expect_err("refused"), Errno::EPERM);
         assert_eq!(guest.denials().len(), 1);
+    }
+
+    #[test]
+    fn real_time_classes_are_pretended_by_number() {
+        let row = find("sched_setscheduler").expect("there is a row");
+        let features = [crate::table::Feature::PretendedClasses];
+        let route = row.route_with(crate::table::Surface::Compat, &features);
+        for (class, wanted) in [
+            (0, Verdict::Allow),
+            (1, Verdict::Notify),
+            (2, Verdict::Notify),
+            (0x4000_0001, Verdict::Notify),
+            (0xFFFF_FFFF_4000_0002, Verdict::Notify),
+            (3, Verdict::Allow),
+            (5, Verdict::Allow),
+        ] {
+            assert_eq!(route.verdict(row.parameters, &[0, class, 0, 0, 0, 0]), wanted, "{class:#x}");
+        }
+        let guest = FakeGuest::default();
+        let ask = |priority: i32| sched_setscheduler(&guest, Pid(0), Int(1), guest.put(&priority.to_ne_bytes()));
+        assert!(ask(1).is_ok() && ask(99).is_ok());
+        assert_eq!(ask(0).expect_err("out of range"), Errno::EINVAL);
+        assert_eq!(sched_setscheduler(&guest, Pid(0), Int(1), UserPtr(8)).expect_err("nothing there"), Errno::EFAULT);
+    }
+
+    #[test]
+    fn a_container_stays_in_its_namespaces() {
+        let mut guest = FakeGuest::default();
+        guest.rules.container = Some(crate::rules::Contained::default());
+        assert_eq!(setns(&guest, Fd(3), Int(0)).expect_err("refused"), Errno::EPERM);
+        assert_eq!(unshare(&guest, Flags(libc::CLONE_NEWUSER.cast_unsigned())).expect_err("refused"), Errno::EPERM);
+        let remedies: Vec<_> = guest.denials().into_iter().map(|denial| denial.remedy).collect();
+        assert_eq!(remedies, ["a container stays in its own namespaces", CONTAINED]);
     }
 
     #[test]

@@ -99,11 +99,13 @@ pub enum Feature {
     RealDevices,
     /// The names of host and domain are the container's own.
     OwnName,
+    /// A container is told that it has real-time classes.
+    PretendedClasses,
 }
 
 impl Feature {
     /// Every feature, in the order in which rows are asked.
-    pub const ALL: [Feature; 24] = [
+    pub const ALL: [Feature; 25] = [
         Self::FakeRoot,
         Self::PretendedIds,
         Self::RealIds,
@@ -128,6 +130,7 @@ impl Feature {
         Self::Container,
         Self::RealDevices,
         Self::OwnName,
+        Self::PretendedClasses,
     ];
 }
 

@@ -5,6 +5,7 @@
 //! that needs what the host lacks is skipped aloud: `SKIPPED: name: reason`.
 
 pub mod listener;
+pub mod oci;
 pub mod platform;
 pub mod script;
 
@@ -37,6 +38,8 @@ pub struct Site {
     pub always_continue: PathBuf,
     /// The product, also where a stand-in takes its place.
     pub sentry_itself: PathBuf,
+    /// A program that runs others in a small container, supervised.
+    pub contained: PathBuf,
     /// A program that runs others below a listener.
     pub listened: PathBuf,
     /// The program that attacks.
@@ -56,11 +59,26 @@ pub fn site() -> &'static Site {
     SITE.get_or_init(prepare)
 }
 
+/// Where a test process puts what the ordinary user must be able to run; its number follows.
+const STAGE: &str = "/tmp/sentry-tests-";
+
+/// A test process cannot remove its stage at its end, for it ends where its last test does: the next one does it.
+fn remove_what_dead_ones_left() {
+    let stages = fs::read_dir("/tmp").into_iter().flatten().flatten().map(|entry| entry.path());
+    for stage in stages {
+        let process = stage.to_str().and_then(|path| path.strip_prefix(STAGE)?.parse::<u32>().ok());
+        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+            let _ = fs::remove_dir_all(&stage);
+        }
+    }
+}
+
 fn prepare() -> Site {
     let own = std::env::current_exe().expect("the test's own path");
     // target/TRIPLE/debug/deps/escapes-0123: the binaries are two levels up.
     let built = own.parent().and_then(Path::parent).expect("a target directory").to_owned();
-    let shared = PathBuf::from(format!("/tmp/sentry-tests-{}", std::process::id()));
+    remove_what_dead_ones_left();
+    let shared = PathBuf::from(format!("{STAGE}{}", std::process::id()));
     let _ = fs::remove_dir_all(&shared);
     fs::create_dir_all(&shared).expect("a directory in /tmp");
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o755)).expect("its mode");
@@ -81,6 +99,7 @@ fn prepare() -> Site {
         sentry: copy_as(if platform::on_ptrace() { "sentry-ptrace" } else { "sentry" }, "sentry"),
         always_continue: copy("sentry-continue"),
         sentry_itself: copy_as("sentry", "sentry-itself"),
+        contained: copy("contained"),
         listened: copy("listened"),
         probe: copy("probe"),
         racer: copy("racer"),

@@ -79,6 +79,8 @@ fn run(arguments: &[OsString]) -> io::Result<ExitCode> {
         "nothing" if rest.is_empty() => return Ok(ExitCode::SUCCESS),
         "nothing" => return Ok(parsed::<Token>(rest.first())?.exit_code().into()),
         "greet" => say(GREETING, parsed(rest.first())?, Ok(Vec::new()))?,
+        // As long as the containers of a study are needed; killed with them.
+        "linger" => std::thread::sleep(std::time::Duration::from_secs(1800)),
         "sleep" => {
             say("sleep", parsed(rest.first())?, Ok(Vec::new()))?;
             std::thread::sleep(std::time::Duration::from_secs(30));

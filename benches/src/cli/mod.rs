@@ -6,6 +6,7 @@ use sentry_benches::results::Results;
 use sentry_benches::tables::{self, Table};
 
 pub mod compare;
+pub mod containers;
 pub mod mechanisms;
 pub mod peers;
 pub mod readme;

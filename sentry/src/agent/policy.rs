@@ -92,6 +92,8 @@ pub struct ContainerPolicy {
     pub mknod: bool,
     /// Whether `sysinfo` tells of the container's limit on memory instead of the host's memory.
     pub sysinfo: bool,
+    /// Whether its root is told that it has real-time classes of scheduling.
+    pub scheduler: bool,
     /// Its clock.
     pub clock: Clock,
     /// Where the log goes, if not beside the keeper's socket.
@@ -117,6 +119,7 @@ impl ContainerPolicy {
             mount: Vec::new(),
             mknod: false,
             sysinfo: false,
+            scheduler: false,
             clock: Clock::Hosts,
             audit: None,
             audited: Audited::Denied,
@@ -191,6 +194,7 @@ impl ContainerPolicy {
         add(!self.mount.is_empty(), Feature::Mounts);
         add(self.mknod && container.real_root && container.makes_devices, Feature::RealDevices);
         add(container.own_name, Feature::OwnName);
+        add(self.scheduler, Feature::PretendedClasses);
         // How much is free is told by the container's own processes.
         add(self.sysinfo && container.memory.is_some() && !container.shares_pids, Feature::MemoryLimit);
         add(self.clock != Clock::Hosts, Feature::VirtualClock);

@@ -192,9 +192,9 @@ impl Agent {
             };
             return taken.unwrap_or_else(|why| self.note(Some(&container), Event::Refused(&why)));
         }
-        let all =
+        let mut all =
             self.charges.iter().map(|charge| &charge.container).chain(self.arrivals.iter().map(|each| &each.container));
-        let container = all.filter(known).next_back().cloned();
+        let container = all.rfind(known).cloned();
         let Ok(process) = Process::find(state.pid) else {
             let container = container.unwrap_or_else(nameless);
             return self.note(Some(&container), Event::Refused("its process has ended"));

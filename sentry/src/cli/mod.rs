@@ -102,7 +102,11 @@ pub fn command() -> clap::Command {
 /// Does what `args` say, the first of which is our own name; `run` runs a program under a policy. Returns the exit code.
 pub fn main_with(args: impl IntoIterator<Item = OsString>, run: impl FnOnce(Policy) -> u8) -> u8 {
     start_log();
-    start(args.into_iter().collect(), &mut std::io::stdout(), &mut std::io::stderr(), run)
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(words) = crate::oci::own_words(&args) {
+        return crate::oci::main(words, &mut std::io::stdout());
+    }
+    start(args, &mut std::io::stdout(), &mut std::io::stderr(), run)
 }
 
 /// The same, with the places where text goes.

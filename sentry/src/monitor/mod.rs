@@ -20,7 +20,7 @@ mod rules;
 mod standard;
 pub mod store;
 mod system;
-mod terminal;
+pub mod terminal;
 pub mod view;
 mod wait;
 

@@ -11,9 +11,10 @@ use serde::Deserialize;
 use shim::failure::Failure;
 use syscalls::filter::Instruction;
 
+/// `linux.seccomp`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Profile {
+pub struct Profile {
     default_action: String,
     default_errno_ret: Option<i32>,
     #[serde(default)]
@@ -21,6 +22,9 @@ struct Profile {
     #[serde(default)]
     syscalls: Vec<Rule>,
     listener_path: Option<String>,
+    listener_metadata: Option<String>,
+    #[serde(default)]
+    flags: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,7 +60,23 @@ pub fn load(path: &Path) -> Result<Vec<Instruction>, Failure> {
     compile(&profile).map_err(bad)
 }
 
+impl Profile {
+    /// How the program is to be loaded, `SECCOMP_FILTER_FLAG_*`. `TSYNC` says nothing to a process of one thread, and a
+    /// listener's flag nothing to a program without one.
+    pub fn flags(&self) -> Result<u64, String> {
+        self.flags.iter().try_fold(0, |flags, name| match name.as_str() {
+            "SECCOMP_FILTER_FLAG_LOG" => Ok(flags | 2),
+            "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => Ok(flags | 4),
+            "SECCOMP_FILTER_FLAG_TSYNC" | "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => Ok(flags),
+            other => Err(format!("{other} is not a flag that sentry knows")),
+        })
+    }
+}
+
 fn action(name: &str, errno: Option<i32>) -> Result<ScmpAction, String> {
+    if errno.is_some() && !["SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"].contains(&name) {
+        return Err(format!("{name} has no errno to return"));
+    }
     Ok(match name {
         "SCMP_ACT_ALLOW" => ScmpAction::Allow,
         "SCMP_ACT_ERRNO" => ScmpAction::Errno(errno.unwrap_or(nix::libc::EPERM)),
@@ -89,9 +109,15 @@ fn comparison(argument: &Argument) -> Result<ScmpArgCompare, String> {
     Ok(ScmpArgCompare::new(argument.index, op, argument.value))
 }
 
-fn compile(profile: &Profile) -> Result<Vec<Instruction>, String> {
-    if profile.listener_path.is_some() {
+/// The profile as a program, in a file in memory; with the words of what cannot be honoured.
+pub fn program(profile: &Profile) -> Result<std::fs::File, String> {
+    // Of a profile that notifies nobody the path is ignored, as the specification has it.
+    let actions = profile.syscalls.iter().map(|rule| &rule.action).chain([&profile.default_action]);
+    if profile.listener_path.is_some() && actions.into_iter().any(|name| name == "SCMP_ACT_NOTIFY") {
         return Err("listenerPath names a supervisor of its own, and a process tree can have only one".to_owned());
+    }
+    if profile.listener_metadata.is_some() && profile.listener_path.is_none() {
+        return Err("listenerMetadata makes no sense without listenerPath".to_owned());
     }
     let text = |error: libseccomp::error::SeccompError| error.to_string();
     let default = action(&profile.default_action, profile.default_errno_ret)?;
@@ -101,6 +127,9 @@ fn compile(profile: &Profile) -> Result<Vec<Instruction>, String> {
         name.parse::<ScmpArch>().map_err(|_| format!("{name} is not an architecture"))?;
     }
     for rule in &profile.syscalls {
+        if rule.names.is_empty() {
+            return Err(format!("a rule of {} names no calls", rule.action));
+        }
         let action = action(&rule.action, rule.errno_ret)?;
         if action == default {
             continue;
@@ -125,21 +154,16 @@ fn compile(profile: &Profile) -> Result<Vec<Instruction>, String> {
             }
         }
     }
-    let mut file = crate::raw::memory_file().map_err(|errno| errno.desc().to_owned())?;
+    let file = crate::raw::memory_file().map_err(|errno| errno.desc().to_owned())?;
     filter.export_bpf(&file).map_err(text)?;
-    let mut bytes = Vec::new();
-    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).map_err(|error| error.to_string())?;
-    Ok(bytes.chunks_exact(8).map(instruction).collect())
+    Ok(file)
 }
 
-/// One `struct sock_filter` from its bytes.
-fn instruction(bytes: &[u8]) -> Instruction {
-    Instruction {
-        code: u16::from_ne_bytes([bytes[0], bytes[1]]),
-        jt: bytes[2],
-        jf: bytes[3],
-        k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
-    }
+fn compile(profile: &Profile) -> Result<Vec<Instruction>, String> {
+    let mut file = program(profile)?;
+    let mut bytes = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).map_err(|error| error.to_string())?;
+    Instruction::read_all(&bytes).ok_or_else(|| "libseccomp has written half an instruction".to_owned())
 }
 
 #[cfg(test)]
@@ -178,10 +202,21 @@ mod tests {
         for (text, expected) in [
             (r#"{"defaultAction": "SCMP_ACT_NOTIFY"}"#, "listener"),
             (r#"{"defaultAction": "SCMP_ACT_MAYBE"}"#, "SCMP_ACT_MAYBE"),
-            (r#"{"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"}"#, "listenerPath"),
+            (
+                r#"{"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x",
+                    "syscalls": [{"names": ["read"], "action": "SCMP_ACT_NOTIFY"}]}"#,
+                "listenerPath",
+            ),
+            (r#"{"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}"#, "listenerMetadata"),
+            (r#"{"defaultAction": "SCMP_ACT_KILL", "defaultErrnoRet": 1}"#, "no errno"),
+            (
+                r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": [], "action": "SCMP_ACT_ERRNO"}]}"#,
+                "names no calls",
+            ),
         ] {
             let error = compiled(text).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
+        compiled(r#"{"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"}"#).unwrap();
     }
 }

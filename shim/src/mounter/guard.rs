@@ -6,7 +6,7 @@
 //! than its source had; copies take along what is mounted in their source; and nothing is mounted where the host, or
 //! anybody else, would see it too. Orders come one after the other, and nobody else may mount there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -27,26 +27,24 @@ use crate::sys;
 const NO_SYMLINKS_SHOWN: u64 = 0x2000;
 const NO_SYMLINKS: u64 = 0x0020_0000;
 
-/// A mount, by identifier and device.
-type Key = (u64, u64);
+/// A mount, by identifier, device and the mount that it is on: identifiers are given again, but not to one that is there.
+type Key = (u64, u64, u64);
 
 /// What was mounted for the container, and the attributes that each must keep.
 #[derive(Debug, Default)]
 pub(super) struct Guard(HashMap<Key, u64>);
 
-/// Where something is about to be mounted.
-#[derive(Debug)]
-pub(super) struct Place {
-    /// What is on the table before.
-    before: Vec<Key>,
-    /// The mount that it is attached to.
-    on: u64,
-    /// What its source had.
-    keeps: u64,
+fn key(mount: &Mount) -> Key {
+    (mount.id, mount.device, mount.parent)
 }
 
-fn key(mount: &Mount) -> Key {
-    (mount.id, mount.device)
+impl Guard {
+    /// Forgets what is mounted no longer. To be asked before anything that gives identifiers: what they are given to next
+    /// must not pass for the container's own.
+    fn forget_gone(&mut self, table: &[Mount]) {
+        let there: HashSet<Key> = table.iter().map(key).collect();
+        self.0.retain(|known, _| there.contains(known));
+    }
 }
 
 impl Server {
@@ -55,8 +53,7 @@ impl Server {
         let id = sys::mount_id(object)?;
         let table = self.mounts()?;
         let Some(guard) = &mut self.guard else { return Ok(None) };
-        // Identifiers are given again.
-        guard.0.retain(|known, _| table.iter().any(|mount| key(mount) == *known));
+        guard.forget_gone(&table);
         let mount = table.iter().find(|mount| mount.id == id).ok_or(Errno::EINVAL)?;
         Ok(guard.0.get(&key(mount)).copied())
     }
@@ -69,32 +66,40 @@ impl Server {
         Ok(self.own(target)?.unwrap_or(u64::MAX))
     }
 
-    /// Fails unless the mount is the container's own, and goes to where nobody else sees it.
-    pub(super) fn may_move(&mut self, source: BorrowedFd, target: BorrowedFd) -> Result<(), Errno> {
+    /// Moves a mount. In a container it must be its own, and go to where nobody else sees it.
+    pub(super) fn move_mount(&mut self, source: BorrowedFd, target: BorrowedFd) -> Result<(), Errno> {
         if self.guard.is_none() {
-            return Ok(());
+            return sys::attach(source, target);
         }
-        self.own(source)?.ok_or(Errno::EPERM)?;
-        self.is_apart(target, &self.mounts()?).map(drop)
+        let keeps = self.own(source)?.ok_or(Errno::EPERM)?;
+        self.is_apart(target, &self.mounts()?)?;
+        sys::attach(source, target)?;
+        // It is on another mount now.
+        let id = sys::mount_id(source)?;
+        let moved = self.mounts()?.iter().find(|mount| mount.id == id).map(key);
+        if let (Some(moved), Some(guard)) = (moved, &mut self.guard) {
+            guard.0.retain(|known, _| known.0 != id);
+            guard.0.insert(moved, keeps);
+        }
+        Ok(())
     }
 
-    /// The identifier of the mount that `target` lies on, in this namespace and shared with nobody.
-    fn is_apart(&self, target: BorrowedFd, table: &[Mount]) -> Result<u64, Errno> {
+    /// Fails unless `target` lies on a mount of this namespace that is shared with nobody.
+    fn is_apart(&self, target: BorrowedFd, table: &[Mount]) -> Result<(), Errno> {
         let id = sys::mount_id(target)?;
         match table.iter().find(|mount| mount.id == id) {
             // A directory of another mount namespace, which the caller holds open.
             None => Err(Errno::EINVAL),
             Some(mount) if mount.shared => Err(Errno::EPERM),
-            Some(_) => Ok(id),
+            Some(_) => Ok(()),
         }
     }
 
-    /// Looks before something is mounted.
-    pub(super) fn place(&mut self, kind: Kind, files: &[OwnedFd]) -> Result<Option<Place>, Errno> {
+    /// Looks before something is mounted, and returns what its source had.
+    pub(super) fn place(&mut self, kind: Kind, files: &[OwnedFd]) -> Result<u64, Errno> {
         if self.guard.is_none() {
-            return Ok(None);
+            return Ok(0);
         }
-        let table = self.mounts()?;
         let (keeps, target) = match (kind, files) {
             (Kind::Bind | Kind::BindAll, [source, target]) => {
                 let has = attributes(source.as_fd())?;
@@ -105,17 +110,21 @@ impl Server {
             (_, [target, ..]) => (0, target),
             _ => return Err(Errno::EINVAL),
         };
-        let on = self.is_apart(target.as_fd(), &table)?;
-        Ok(Some(Place { before: table.iter().map(key).collect(), on, keeps }))
+        let table = self.mounts()?;
+        self.is_apart(target.as_fd(), &table)?;
+        if let Some(guard) = &mut self.guard {
+            guard.forget_gone(&table);
+        }
+        Ok(keeps)
     }
 
-    /// Notes the mount that has been made there: the topmost of what came to the table. What came along with it is not the
-    /// container's to undo.
-    pub(super) fn note_own(&mut self, place: Option<Place>) {
-        let (Some(place), Ok(table)) = (place, self.mounts()) else { return };
-        let new = table.iter().find(|mount| mount.parent == place.on && !place.before.contains(&key(mount)));
+    /// Notes the mount that has been made, by itself: others may have come to the table too, with it or from the host. What
+    /// came along with it is not the container's to undo.
+    pub(super) fn note_own(&mut self, keeps: u64, made: &OwnedFd) {
+        let (Ok(id), Ok(table)) = (sys::mount_id(made.as_fd()), self.mounts()) else { return };
+        let new = table.iter().find(|mount| mount.id == id);
         if let (Some(new), Some(guard)) = (new, &mut self.guard) {
-            guard.0.insert(key(new), place.keeps);
+            guard.0.insert(key(new), keeps);
         }
     }
 
@@ -153,13 +162,14 @@ impl Server {
     /// Whether something is mounted in this part of the tree that is not the container's own: a copy without it would show
     /// what it covers.
     pub(super) fn covers_something(&mut self, source: BorrowedFd) -> Result<bool, Errno> {
-        let Some(guard) = &self.guard else { return Ok(false) };
+        let Some(guard) = &mut self.guard else { return Ok(false) };
         let label = readlinkat(&self.descriptors, source.as_raw_fd().to_string().as_str())?;
         let mut beneath = label.as_bytes().to_vec();
         if beneath.last() != Some(&b'/') {
             beneath.push(b'/');
         }
         let places = table::places(&self.proc)?;
+        guard.forget_gone(&places.iter().map(|(mount, _)| *mount).collect::<Vec<_>>());
         let mut covers =
             places.iter().filter(|(mount, at)| at.starts_with(&beneath) && !guard.0.contains_key(&key(mount)));
         // A copy leaves such a mount out.
@@ -176,6 +186,8 @@ impl Server {
         }
         for layer in layers {
             let kind = fstatfs(layer)?.filesystem_type();
+            // One of another mount namespace, which the caller holds open, has no place here: it is `EINVAL`.
+            self.own(layer.as_fd())?;
             if kind == PROC_SUPER_MAGIC || kind == SYSFS_MAGIC || self.covers_something(layer.as_fd())? {
                 return Err(Errno::EPERM);
             }

@@ -17,7 +17,8 @@ use crate::sys::{self, MountAttributes};
 const NO_SYMLINKS: u64 = 0x0020_0000;
 
 impl Server {
-    pub(super) fn make(&mut self, kind: Kind, order: &Order, text: &[u8], files: &[OwnedFd]) -> Result<(), Errno> {
+    /// Makes a mount and returns it.
+    pub(super) fn make(&mut self, kind: Kind, order: &Order, text: &[u8], files: &[OwnedFd]) -> Result<OwnedFd, Errno> {
         match (kind, files) {
             (Kind::Memory, [target]) => self.memory(order, text, target.as_fd()),
             (Kind::Terminals, [target]) => {
@@ -26,16 +27,16 @@ impl Server {
                 sys::fs_set(context.as_fd(), c"ptmxmode", Some(c"666"))?;
                 sys::fs_set(context.as_fd(), c"mode", Some(c"620"))?;
                 let mount = sys::fs_mount(context.as_fd(), attributes(order) | sys::NO_EXEC)?;
-                sys::attach(mount.as_fd(), target.as_fd())
+                sys::attach(mount.as_fd(), target.as_fd()).map(|()| mount)
             }
             (Kind::Queues, [target]) if self.guard.is_some() => {
                 let queues = self.queues.as_ref().ok_or(Errno::EPERM)?;
-                show(queues.as_fd(), target.as_fd(), false, attributes(order) | sys::NO_DEV, true).map(drop)
+                show(queues.as_fd(), target.as_fd(), false, attributes(order) | sys::NO_DEV, true)
             }
             (Kind::Queues, [target]) => {
                 let context = named(c"mqueue", text)?;
                 let mount = sys::fs_mount(context.as_fd(), attributes(order) | sys::NO_DEV)?;
-                sys::attach(mount.as_fd(), target.as_fd())
+                sys::attach(mount.as_fd(), target.as_fd()).map(|()| mount)
             }
             (Kind::Processes, [target]) => {
                 let processes = self.processes.as_ref().ok_or(Errno::EPERM)?;
@@ -46,24 +47,25 @@ impl Server {
                     sys::NO_DEV | sys::NO_SUID | sys::NO_EXEC,
                     self.guard.is_some(),
                 )?;
-                self.note_copy(copy.as_fd())
+                self.note_copy(copy)
             }
             (Kind::Bind, [source, target]) => {
                 let whole = self.covers_something(source.as_fd())?;
                 match show(source.as_fd(), target.as_fd(), whole, attributes(order), self.guard.is_some()) {
-                    Ok(copy) if whole => self.note_copy(copy.as_fd()),
+                    Ok(copy) if whole => self.note_copy(copy),
                     // Something beneath is locked to it: it comes along, or what it covers would come to light.
                     Err(Errno::EINVAL) => {
-                        let copy = show(source.as_fd(), target.as_fd(), true, attributes(order), false)?;
-                        self.note_copy(copy.as_fd())
+                        let apart = self.guard.is_some();
+                        let copy = show(source.as_fd(), target.as_fd(), true, attributes(order), apart)?;
+                        self.note_copy(copy)
                     }
-                    other => other.map(drop),
+                    other => other,
                 }
             }
             (Kind::BindAll, [source, target]) => {
                 let whole = self.covers_something(source.as_fd())?;
                 let copy = show(source.as_fd(), target.as_fd(), true, attributes(order), self.guard.is_some())?;
-                if whole { self.note_copy(copy.as_fd()) } else { Ok(()) }
+                if whole { self.note_copy(copy) } else { Ok(copy) }
             }
             (Kind::Overlay, [target, layers @ ..]) => self.overlay(order, text, target.as_fd(), layers),
             _ => Err(Errno::EINVAL),
@@ -71,7 +73,7 @@ impl Server {
     }
 
     /// A file system in memory, as large as there is room.
-    fn memory(&mut self, order: &Order, text: &[u8], target: BorrowedFd) -> Result<(), Errno> {
+    fn memory(&mut self, order: &Order, text: &[u8], target: BorrowedFd) -> Result<OwnedFd, Errno> {
         let context = named(c"tmpfs", text)?;
         let set = |key: &CStr, value: String| {
             let value = CString::new(value).map_err(|_| Errno::EINVAL)?;
@@ -91,7 +93,7 @@ impl Server {
         if made.is_err() {
             self.memory.give_back(device);
         }
-        made
+        made.map(|()| mount)
     }
 
     /// The size that an order asks for, if it does.
@@ -103,7 +105,13 @@ impl Server {
         }
     }
 
-    fn overlay(&mut self, order: &Order, text: &[u8], target: BorrowedFd, layers: &[OwnedFd]) -> Result<(), Errno> {
+    fn overlay(
+        &mut self,
+        order: &Order,
+        text: &[u8],
+        target: BorrowedFd,
+        layers: &[OwnedFd],
+    ) -> Result<OwnedFd, Errno> {
         let (changes, lower) = match (order.flags & WRITABLE, layers) {
             (0, lower) => (None, lower),
             (_, [upper, work, lower @ ..]) => (Some((upper, work)), lower),
@@ -154,7 +162,7 @@ impl Server {
         let device = |file: BorrowedFd| fstat(file).map(|stat| stat.st_dev);
         let beneath: Vec<u64> = layers.iter().filter_map(|layer| device(layer.as_fd()).ok()).collect();
         self.memory.layered(device(mount.as_fd())?, beneath);
-        Ok(())
+        Ok(mount)
     }
 
     /// Adds restrictions to a mount, and takes off what the guest itself had put there: the kernel refuses to take off

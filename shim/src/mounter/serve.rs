@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
 use nix::sys::stat::fstat;
-use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{chdir, fchdir, write};
 use syscalls::mount::order::{Kind, LONGEST, MOST_FILES, Order};
 
@@ -91,7 +91,7 @@ impl Server {
             count: 0,
             uncounted: 0,
             // Not a new one: this process is in another ipc namespace.
-            queues: guard.as_ref().and_then(|_| sys::open_at(None, c"/dev/mqueue", directory, 0, 0).ok()),
+            queues: guard.as_ref().and_then(|_| queues()),
             guard,
         };
         server.view = server.mounts().step(|| "count the view's mounts")?.len() as u64;
@@ -122,16 +122,15 @@ impl Server {
             (Kind::Unmount, []) => self.unmount(&order, text),
             (Kind::Change, [target]) => self.change(&order, target.as_fd()),
             (Kind::Propagate, [target]) => self.propagate(&order, target.as_fd()),
-            (Kind::Move, [source, target]) => {
-                self.may_move(source.as_fd(), target.as_fd())?;
-                sys::attach(source.as_fd(), target.as_fd())
-            }
+            (Kind::Move, [source, target]) => self.move_mount(source.as_fd(), target.as_fd()),
             _ => {
                 self.make_room()?;
                 let before = self.count;
-                let place = self.place(kind, files)?;
-                self.make(kind, &order, text, files)?;
-                self.note_own(place);
+                let keeps = self.place(kind, files)?;
+                let made = self.make(kind, &order, text, files)?;
+                self.note_own(keeps, &made);
+                // It keeps the mount busy.
+                drop(made);
                 self.count = before + 1;
                 // With all that is beneath, or in every peer of the target: who knows how many.
                 self.uncounted += if kind == Kind::BindAll { RECOUNT } else { 1 };
@@ -224,12 +223,12 @@ impl Server {
     }
 
     /// Notes a copy that was made whole, by its top.
-    pub(super) fn note_copy(&mut self, top: BorrowedFd) -> Result<(), Errno> {
+    pub(super) fn note_copy(&mut self, top: OwnedFd) -> Result<OwnedFd, Errno> {
         let mounts = self.mounts()?;
         // Those that went by a lazy unmount are not asked for again.
         self.copies.retain(|copy| copy.is_among(&mounts));
-        self.copies.extend(Copy::at(top, &mounts));
-        Ok(())
+        self.copies.extend(Copy::at(top.as_fd(), &mounts));
+        Ok(top)
     }
 
     /// Whether an object lies in the sandbox's own memory.
@@ -245,6 +244,14 @@ impl Server {
         chdir(c"/")?;
         result
     }
+}
+
+/// The container's message queues. Whatever else its image has at that place is not shown once more.
+fn queues() -> Option<OwnedFd> {
+    const MQUEUE_MAGIC: FsType = FsType(0x1980_0202);
+    let directory = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    let queues = sys::open_at(None, c"/dev/mqueue", directory, 0, libc::RESOLVE_NO_SYMLINKS).ok()?;
+    fstatfs(&queues).is_ok_and(|found| found.filesystem_type() == MQUEUE_MAGIC).then_some(queues)
 }
 
 /// One message and its descriptors. Empty: nobody is left to send one.

@@ -56,5 +56,8 @@ fn set(guest: &dyn Guest, call: &'static str, seconds: i64, nanoseconds: i64) ->
     }
     guest.confirm()?;
     clock.set(seconds * SECOND + nanoseconds, host_now(libc::CLOCK_REALTIME)?);
+    if guest.rules().container.is_some() {
+        guest.did(call, format!("to {}", date(seconds)));
+    }
     Ok(Reply::Return(0))
 }

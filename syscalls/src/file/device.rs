@@ -111,3 +111,105 @@ fn deny(guest: &dyn Guest, call: &'static str, what: String, remedy: &'static st
     guest.record(Denial { call, what, remedy: remedy.into() });
     Err(Errno::EPERM)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::cell::RefCell;
+    use std::os::fd::BorrowedFd;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::file::trial::{CWD, DONE, Trial, verdict};
+    use crate::mount::order::Mounter;
+    use crate::rules::Contained;
+    use crate::table::Feature::{Container, RealDevices};
+    use crate::table::Verdict::{Allow, Notify};
+
+    /// Remembers the device that it was to show, and fails if it has to.
+    struct Shows(Rc<RefCell<Vec<u64>>>, Result<(), Errno>);
+
+    impl Mounter for Shows {
+        fn ask(&self, order: &Order, _: &[u8], files: &[BorrowedFd]) -> Result<(), Errno> {
+            assert_eq!(order.kind(), Some(Kind::Bind));
+            self.0.borrow_mut().push(fstat(files[0])?.st_rdev);
+            assert_eq!(fstat(files[1])?.st_mode & libc::S_IFMT, libc::S_IFREG);
+            self.1
+        }
+    }
+
+    fn trial(result: Result<(), Errno>) -> (Trial, Rc<RefCell<Vec<u64>>>) {
+        let mut trial = Trial::with(Container);
+        let shown = Rc::default();
+        trial.guest.rules.container = Some(Contained { devices: true, ..Contained::default() });
+        trial.guest.mounter = Some(Box::new(Shows(Rc::clone(&shown), result)));
+        (trial, shown)
+    }
+
+    const CHARACTER: u64 = libc::S_IFCHR as u64 | 0o666;
+    const BLOCK: u64 = libc::S_IFBLK as u64 | 0o666;
+
+    #[test]
+    fn only_devices_are_asked_about() {
+        let device = |features: &[_], mode: u64, device| verdict("mknod", features, &[1, mode, device]);
+        for mode in [0o644, libc::S_IFIFO | 0o600, libc::S_IFSOCK, libc::S_IFREG | 0o4755] {
+            assert_eq!(device(&[Container], mode.into(), 0x103), Allow, "{mode:o}");
+        }
+        assert_eq!(device(&[Container], CHARACTER, 0), Allow, "an overlay's mark");
+        assert_eq!(device(&[Container], BLOCK, 0), Notify);
+        for number in [0x103, 0x500, 0x101, 0x800] {
+            assert_eq!(device(&[Container], CHARACTER, number), Notify, "{number:x}");
+            assert_eq!(device(&[Container, RealDevices], BLOCK, number), Notify, "{number:x}");
+        }
+        assert_eq!(device(&[RealDevices, Container], CHARACTER, 0x103), Allow);
+        assert_eq!(device(&[RealDevices, Container], CHARACTER, 0x101), Notify, "the host's memory");
+        assert_eq!(verdict("mknodat", &[Container], &[CWD, 1, BLOCK, 0x800]), Notify);
+    }
+
+    #[test]
+    fn a_harmless_device_is_the_one_in_dev() {
+        let (trial, shown) = trial(Ok(()));
+        assert_eq!(trial.errno("mknod", &[trial.path("null"), CHARACTER, 0x103]), DONE);
+        assert_eq!(trial.errno("mknodat", &[CWD, trial.path("zero"), CHARACTER, 0x105]), DONE);
+        assert_eq!(*shown.borrow(), [0x103, 0x105]);
+        assert!(trial.exists("null") && trial.denied().is_empty());
+        assert_eq!(trial.guest.deeds.borrow()[0], ("mknod", "character device 1:3 at null".to_owned()));
+        assert_eq!(trial.errno("mknod", &[trial.path("null"), CHARACTER, 0x103]), Errno::EEXIST);
+        assert_eq!(trial.errno("mknod", &[trial.path("no/null"), CHARACTER, 0x103]), Errno::ENOENT);
+        assert_eq!(trial.errno("mknod", &[trial.path("/"), CHARACTER, 0x103]), Errno::EEXIST);
+    }
+
+    #[test]
+    fn what_cannot_be_shown_leaves_no_file() {
+        let (trial, _) = trial(Err(Errno::ENOSPC));
+        assert_eq!(trial.errno("mknod", &[trial.path("null"), CHARACTER, 0x103]), Errno::ENOSPC);
+        assert!(!trial.exists("null"));
+    }
+
+    #[test]
+    fn others_are_refused_and_told_and_so_are_those_who_may_not() {
+        let (mut trial, shown) = trial(Ok(()));
+        assert_eq!(trial.errno("mknod", &[trial.path("disk"), BLOCK, 0x800]), Errno::EPERM);
+        assert_eq!(trial.errno("mknod", &[trial.path("mem"), CHARACTER, 0x101]), Errno::EPERM);
+        // A block device with the number of a harmless character device.
+        assert_eq!(trial.errno("mknod", &[trial.path("no"), BLOCK, 0x103]), Errno::EPERM);
+        let told: Vec<String> = trial.denied().into_iter().map(|(_, what)| what).collect();
+        let expected = ["block device 8:0 at disk", "character device 1:1 at mem", "block device 1:3 at no"];
+        assert_eq!(told, expected);
+        trial.guest.root = false;
+        assert_eq!(trial.errno("mknod", &[trial.path("null"), CHARACTER, 0x103]), Errno::EPERM);
+        trial.guest.root = true;
+        trial.guest.rules.container = Some(Contained::default());
+        assert_eq!(trial.errno("mknod", &[trial.path("null"), CHARACTER, 0x103]), Errno::EPERM);
+        assert!(shown.borrow().is_empty() && !trial.exists("null"));
+        assert_eq!(trial.denied().len(), 4);
+    }
+
+    #[test]
+    fn everything_else_is_made_as_asked_for() {
+        let (trial, shown) = trial(Ok(()));
+        assert_eq!(trial.errno("mknod", &[trial.path("fifo"), u64::from(libc::S_IFIFO | 0o666), 7]), DONE);
+        assert_eq!(trial.mode("fifo"), 0o644);
+        assert!(shown.borrow().is_empty());
+    }
+}

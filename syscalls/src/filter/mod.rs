@@ -34,6 +34,22 @@ pub struct Instruction {
     pub k: u32,
 }
 
+impl Instruction {
+    /// A program from its bytes; `None` if they do not end with an instruction.
+    pub fn read_all(bytes: &[u8]) -> Option<Vec<Self>> {
+        if !bytes.len().is_multiple_of(8) {
+            return None;
+        }
+        let one = |bytes: &[u8]| Self {
+            code: u16::from_ne_bytes([bytes[0], bytes[1]]),
+            jt: bytes[2],
+            jf: bytes[3],
+            k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+        };
+        Some(bytes.chunks_exact(8).map(one).collect())
+    }
+}
+
 /// The longest program that the kernel takes, `BPF_MAXINSNS`.
 pub const MAX_INSTRUCTIONS: usize = 4096;
 

@@ -102,6 +102,26 @@ impl Wanted {
     }
 }
 
+/// Tells of what a container may not change: an attempt to undo what its runtime mounted is worth a line in the log.
+struct Telling<'a> {
+    guest: &'a dyn Guest,
+    mounter: &'a dyn Mounter,
+    call: &'static str,
+    what: &'a dyn Fn() -> String,
+}
+
+impl Mounter for Telling<'_> {
+    fn ask(&self, order: &Order, text: &[u8], files: &[BorrowedFd]) -> Result<(), Errno> {
+        let answer = self.mounter.ask(order, text, files);
+        if answer == Err(Errno::EPERM) && self.guest.rules().container.is_some() {
+            let remedy =
+                "what the runtime mounted stays as it is, and what others share stays without mounts of a container's";
+            self.guest.record(Denial { call: self.call, what: (self.what)(), remedy: remedy.into() });
+        }
+        answer
+    }
+}
+
 /// Fails, and is told, where the container's policy has no such mounts.
 fn may_be_made(guest: &dyn Guest, wanted: &Wanted) -> Result<(), Errno> {
     let Some(container) = &guest.rules().container else { return Ok(()) };
@@ -133,7 +153,8 @@ pub(super) fn mount(
     let wanted = Wanted { source, target, kind, data, flags, set };
     let mounter = mounter(guest)?;
     may_be_made(guest, &wanted)?;
-    let answer = guest.as_itself(&mut || obey(guest, mounter, &wanted))?;
+    let telling = Telling { guest, mounter, call: "mount", what: &|| wanted.told() };
+    let answer = guest.as_itself(&mut || obey(guest, &telling, &wanted))?;
     if guest.rules().container.is_some() {
         guest.did("mount", wanted.told());
     }
@@ -202,7 +223,8 @@ fn unmount(guest: &dyn Guest, mounter: &dyn Mounter, target: &CStr, asked: MntFl
         return Err(Errno::EINVAL);
     }
     let order = Order { flags: asked.bits().cast_unsigned(), ..Order::new(Kind::Unmount) };
-    mounter.ask(&order, path.as_os_str().as_bytes(), &[])?;
+    let what = || path.to_string_lossy().into_owned();
+    Telling { guest, mounter, call: "umount2", what: &what }.ask(&order, path.as_os_str().as_bytes(), &[])?;
     if guest.rules().container.is_some() {
         guest.did("umount2", path.to_string_lossy().into_owned());
     }
@@ -365,7 +387,10 @@ fn system(guest: &dyn Guest, mounter: &dyn Mounter, wanted: &Wanted, place: &Own
         if is_sysfs { Ok(sys) } else { Err(Errno::ENOENT) }
     });
     let Ok(sys) = shown_there else {
-        let remedy = "the view has no /sys; allow with --read /sys".into();
+        let remedy = match guest.rules().container {
+            Some(_) => "the container has no /sys that could be shown once more".into(),
+            None => "the view has no /sys; allow with --read /sys".into(),
+        };
         guest.record(Denial { call: "mount", what: format!("sysfs on {target}"), remedy });
         return Err(Errno::EPERM);
     };

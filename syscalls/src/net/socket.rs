@@ -138,6 +138,21 @@ mod tests {
     }
 
     #[test]
+    fn a_containers_capabilities_say_which_sockets_it_has() {
+        for (family, kind, protocol, verdict) in [
+            (libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP, Allow),
+            (libc::AF_PACKET, libc::SOCK_RAW, 0, Allow),
+            (libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_NETFILTER, Allow),
+            (libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_AUDIT, Fail(Errno::EPROTONOSUPPORT)),
+            (libc::AF_ALG, libc::SOCK_SEQPACKET, 0, Fail(Errno::EAFNOSUPPORT)),
+            (libc::AF_VSOCK, libc::SOCK_STREAM, 0, Fail(Errno::EAFNOSUPPORT)),
+        ] {
+            let asked = ask("socket", &[Feature::Container], [family, kind, protocol]);
+            assert_eq!(asked, verdict, "{family} {kind} {protocol}");
+        }
+    }
+
+    #[test]
     fn datagrams_to_names_are_refused_while_sockets_are_judged() {
         for kind in [libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC] {
             for call in ["socket", "socketpair"] {

@@ -91,6 +91,72 @@ fn only_these_calls_are_ever_observed() {
     }
 }
 
+/// A container's files, ids and network are the kernel's to judge, at no cost; what reaches for the host is not.
+#[test]
+fn what_a_container_does_all_day_costs_nothing() {
+    let route = |name: &str| find(name).unwrap().route_with(Surface::Compat, &[Feature::Container, Feature::Mounts]);
+    for name in [
+        "open",
+        "openat",
+        "openat2",
+        "creat",
+        "mkdir",
+        "chmod",
+        "fchmodat2",
+        "chown",
+        "connect",
+        "sendto",
+        "chroot",
+        "setuid",
+        "setgroups",
+        "capset",
+        "rename",
+        "link",
+        "execve",
+        "clock_gettime",
+        "fork",
+        "wait4",
+    ] {
+        let route = route(name);
+        assert!(route.handler.is_none() && route.checks.is_empty() && route.otherwise == Verdict::Allow, "{name}");
+    }
+    for name in ["mount", "umount2", "pivot_root", "setns", "clock_settime", "settimeofday", "adjtimex", "sethostname"]
+    {
+        assert_eq!(route(name).otherwise, Verdict::Notify, "{name}");
+    }
+    for name in [
+        "bpf",
+        "keyctl",
+        "add_key",
+        "request_key",
+        "io_uring_setup",
+        "perf_event_open",
+        "userfaultfd",
+        "kexec_load",
+        "init_module",
+        "finit_module",
+        "delete_module",
+        "reboot",
+        "swapon",
+        "quotactl",
+        "open_by_handle_at",
+        "acct",
+        "fsopen",
+        "fsmount",
+        "move_mount",
+        "open_tree",
+        "mount_setattr",
+        "clone3",
+        "nfsservctl",
+        "syslog",
+    ] {
+        let route = route(name);
+        assert!(route.handler.is_none() && matches!(route.otherwise, Verdict::Fail(_)), "{name}");
+    }
+    let own_name = find("sethostname").unwrap().route_with(Surface::Compat, &[Feature::Container, Feature::OwnName]);
+    assert_eq!(own_name.otherwise, Verdict::Allow);
+}
+
 /// Registers are rewritten only where a tracer answers: a listener has no such answer.
 #[test]
 fn only_a_tracer_rewrites() {

@@ -1,9 +1,11 @@
 //! A container as small as can be, supervised as every other: for tests of the supervision alone, without a runtime.
 //!
-//! `contained [--continue] [--unsupervised] [--directory DIR] [--annotation KEY=VALUE].. PROGRAM ARGUMENT..`: the program is
+//! `contained [--continue] [--pid] [--ids] [--directory DIR] [--annotation KEY=VALUE].. PROGRAM ARGUMENT..`: the program is
 //! root, with every capability, in namespaces of its own, with the host's system directories read-only below a root in
-//! memory. With `--continue` whoever supervises it answers CONTINUE to everything. It prints the keeper's pid first if
-//! `--pid` is given.
+//! memory. With `--continue` whoever supervises it answers CONTINUE to everything; with `--ids` it has the user's range of
+//! ids; with `--pid` the keeper's number is printed first.
+
+#![allow(clippy::print_stdout)] // a test reads it
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -29,6 +31,7 @@ const NONE: Option<&str> = None;
 struct Wanted {
     continues: bool,
     tells: bool,
+    ids: bool,
     directory: PathBuf,
     annotations: BTreeMap<String, String>,
     command: Vec<CString>,
@@ -38,6 +41,7 @@ fn wanted() -> Wanted {
     let mut wanted = Wanted {
         continues: false,
         tells: false,
+        ids: false,
         directory: std::env::temp_dir(),
         annotations: BTreeMap::new(),
         command: Vec::new(),
@@ -47,6 +51,7 @@ fn wanted() -> Wanted {
         match argument.as_str() {
             "--continue" => wanted.continues = true,
             "--pid" => wanted.tells = true,
+            "--ids" => wanted.ids = true,
             "--directory" => wanted.directory = arguments.next().expect("a directory").into(),
             "--annotation" => {
                 let pair = arguments.next().expect("an annotation");
@@ -105,9 +110,14 @@ fn main() -> ExitCode {
         sys::exit_now(127)
     };
     let process = Path::new("/proc").join(pid.to_string());
-    fs::write(process.join("setgroups"), "deny").expect("setgroups");
-    fs::write(process.join("uid_map"), format!("0 {} 1", ids.0)).expect("uid_map");
-    fs::write(process.join("gid_map"), format!("0 {} 1", ids.1)).expect("gid_map");
+    if wanted.ids {
+        map_range("newuidmap", pid, ids.0.as_raw(), "/etc/subuid");
+        map_range("newgidmap", pid, ids.1.as_raw(), "/etc/subgid");
+    } else {
+        fs::write(process.join("setgroups"), "deny").expect("setgroups");
+        fs::write(process.join("uid_map"), format!("0 {} 1", ids.0)).expect("uid_map");
+        fs::write(process.join("gid_map"), format!("0 {} 1", ids.1)).expect("gid_map");
+    }
     write(&map_done, b"m").expect("the pipe");
     drop(keeper.channel);
     let status = waitpid(Pid::from_raw(pid), None).expect("init");
@@ -117,6 +127,16 @@ fn main() -> ExitCode {
         WaitStatus::Signaled(_, signal, _) => ExitCode::from(128 + u8::try_from(signal as i32).unwrap_or(0)),
         _ => ExitCode::from(125),
     }
+}
+
+/// Has the user's own range of ids mapped behind root.
+fn map_range(program: &str, pid: i32, own: u32, file: &str) {
+    let text = fs::read_to_string(file).expect(file);
+    let user = std::env::var("USER").expect("USER");
+    let line = text.lines().find_map(|line| line.strip_prefix(&user)?.strip_prefix(':')).expect("a range");
+    let (first, count) = line.split_once(':').expect("FIRST:COUNT");
+    let numbers = [pid.to_string(), "0".into(), own.to_string(), "1".into(), "1".into(), first.into(), count.into()];
+    assert!(std::process::Command::new(program).args(numbers).status().expect(program).success());
 }
 
 /// Makes the container's tree.

@@ -48,6 +48,7 @@ struct Changes {
     mount: Option<Vec<MountKind>>,
     mknod: Option<bool>,
     sysinfo: Option<bool>,
+    scheduler: Option<bool>,
     clock: Option<Clock>,
     audited: Option<Audited>,
 }
@@ -55,7 +56,7 @@ struct Changes {
 impl Owner {
     /// Reads the file that counts, if there is one.
     pub fn read() -> Result<Self, Failure> {
-        let own = user_file().filter(|_| !Uid::effective().is_root());
+        let own = user_file();
         for place in own.into_iter().chain([PathBuf::from(SYSTEM)]) {
             if let Some(text) = text(&place)? {
                 return Self::parse(&text, &place);
@@ -105,7 +106,7 @@ impl Owner {
 
     /// Where it is looked for.
     pub(super) fn places() -> String {
-        match user_file().filter(|_| !Uid::effective().is_root()) {
+        match user_file() {
             Some(own) => format!("{} or {SYSTEM}", own.display()),
             None => SYSTEM.to_owned(),
         }
@@ -157,6 +158,7 @@ impl Owner {
             mount: changes.mount.clone().unwrap_or(base.mount),
             mknod: changes.mknod.unwrap_or(base.mknod),
             sysinfo: changes.sysinfo.unwrap_or(base.sysinfo),
+            scheduler: changes.scheduler.unwrap_or(base.scheduler),
             clock: changes.clock.unwrap_or(base.clock),
             audited: changes.audited.unwrap_or(base.audited),
             audit: base.audit,
@@ -164,7 +166,11 @@ impl Owner {
     }
 }
 
+/// The user's own file. Only the host's root has none: root of an engine's user namespace is the user.
 fn user_file() -> Option<PathBuf> {
+    if Uid::effective().is_root() && crate::agent::is_in_initial_namespace() {
+        return None;
+    }
     let directory = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|directory| directory.is_absolute());
     let directory = directory.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")))?;
     directory.is_absolute().then(|| directory.join("sentry/containers.toml"))

@@ -162,6 +162,7 @@ fn serve<L: Listener>(
     let mut sources: Vec<Source<L>> = Vec::new();
     let mut told = Told::default();
     let mut more = true;
+    let mut starved = false;
     while more || !sources.is_empty() {
         let mut waiting = vec![
             PollFd::new(messages.as_fd(), PollFlags::empty()),
@@ -169,14 +170,15 @@ fn serve<L: Listener>(
             PollFd::new(orders.as_fd(), PollFlags::POLLIN),
         ];
         waiting.extend(sources.iter().map(|source| {
-            let calls = if source.answered { PollFlags::empty() } else { PollFlags::POLLIN };
+            let calls = if source.answered || starved { PollFlags::empty() } else { PollFlags::POLLIN };
             PollFd::new(source.shared.platform.bell(), calls)
         }));
         if !more {
             // Its end would be told all the time.
             waiting[2] = PollFd::new(world.denials.bell(), PollFlags::empty());
         }
-        match poll(&mut waiting, PollTimeout::NONE) {
+        // Where no thread could be had for a first call, soon again.
+        match poll(&mut waiting, if starved { PollTimeout::from(10_u8) } else { PollTimeout::NONE }) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Failure::new("wait for the container", errno)),
         }
@@ -188,18 +190,15 @@ fn serve<L: Listener>(
             told.drain(&world.denials, messages.as_fd());
         }
         let mut seen = events[OTHERS..].iter();
-        let mut failed = None;
+        starved = false;
         sources.retain_mut(|source| {
             let events = seen.next().copied().unwrap_or(PollFlags::empty());
             if events.contains(PollFlags::POLLIN) && !source.answered {
-                source.answered = true;
-                failed = Pool::start(Arc::clone(&source.shared)).err().or(failed);
+                source.answered = Pool::start(Arc::clone(&source.shared)).is_ok();
+                starved |= !source.answered;
             }
             !events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR)
         });
-        if let Some(errno) = failed {
-            return Err(Failure::new("start the supervisor's threads", errno));
-        }
         if more && !events[2].is_empty() {
             match take_over(world, orders)? {
                 Some(source) => sources.push(source),

@@ -182,3 +182,25 @@ fn options_are_copied_up_to_the_end_of_what_is_there() {
     mount(&trial.guest, PathPtr(0), target, kind, Word(0), data).unwrap();
     assert_eq!(trial.last().0.size, 64 << 10);
 }
+
+#[test]
+fn a_container_has_mounted_what_its_policy_names_for_its_root() {
+    let mut trial = trial();
+    trial.guest.rules.container =
+        Some(crate::rules::Contained { mounts: vec!["tmpfs", "remount"], ..crate::rules::Contained::default() });
+    trial.mount("x", "a", "tmpfs", NONE, "").unwrap();
+    trial.mount("x", "a", "ramfs", NONE, "").unwrap();
+    trial.mount("", "a", "", MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY, "").unwrap();
+    trial.mount("", "a", "", MsFlags::MS_PRIVATE, "").unwrap();
+    let done = trial.asked.borrow().len();
+    for (kind, flags) in [("", MsFlags::MS_BIND), ("", MsFlags::MS_MOVE), ("proc", NONE), ("ext4", NONE)] {
+        assert_eq!(trial.mount("b", "a", kind, flags, ""), Err(Errno::EPERM), "{kind} {flags:?}");
+    }
+    assert_eq!(trial.mount("b", "a", "nonsense", NONE, ""), Err(Errno::ENODEV));
+    let told: Vec<_> = trial.guest.denials().into_iter().map(|denial| denial.what).collect();
+    assert_eq!(told, ["b on a", "b on a", "proc on a", "ext4 on a"]);
+    assert_eq!(trial.guest.deeds.borrow().len(), 4);
+    trial.guest.root = false;
+    assert_eq!(trial.mount("x", "a", "tmpfs", NONE, ""), Err(Errno::EPERM));
+    assert_eq!(trial.asked.borrow().len(), done);
+}
