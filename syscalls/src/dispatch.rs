@@ -50,6 +50,11 @@ impl Dispatch {
         self.routes.verdict(number, registers)
     }
 
+    /// How many registers are arguments of `number`.
+    pub fn arguments(&self, number: usize) -> usize {
+        self.routes.parameters(number).len()
+    }
+
     /// The handler of `number`, if the filter can notify us of it at all.
     pub fn handler(&self, number: usize) -> Option<Handler> {
         self.routes.get(number)?.handler

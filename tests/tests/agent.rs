@@ -224,7 +224,8 @@ const MOUNTS: &str = "mount -t tmpfs x /mnt && grep -c ' /mnt ' /proc/mounts; rm
 /// What of [`MOUNTS`] is in a container's output.
 #[track_caller]
 fn works(out: &str) {
-    assert!(out.starts_with("1\nmade\n"), "{out}");
+    // runc hands on what is said and what is complained about in no order.
+    assert!(["1", "made"].iter().all(|said| out.lines().any(|line| line == *said)), "{out}");
 }
 
 #[test]
@@ -315,7 +316,7 @@ fn twenty_containers_share_an_agent() {
         ids.iter().enumerate().map(|(number, id)| site.start("crun", id, &profile, &script(number))).collect();
     for (number, (id, container)) in ids.iter().zip(started).enumerate() {
         let out = site.finish(id, container);
-        assert!(out.starts_with(&format!("size-{number} /mnt tmpfs")), "{id}: {out}");
+        assert!(out.contains(&format!("size-{number} /mnt tmpfs")), "{id}: {out}");
     }
     for id in &ids {
         site.logs("the end of each", |line| line["event"] == "ended" && line["container"] == id.as_str());
@@ -344,7 +345,7 @@ fn without_the_agent_calls_fail_and_nothing_hangs() {
         site.project.write("rootfs/go/on", "");
         let out = site.finish("orphan", container);
         assert_eq!(out.matches("Function not implemented").count(), 2, "{out}");
-        assert!(out.ends_with("goes on\n"), "{out}");
+        assert!(out.lines().any(|line| line == "goes on"), "{out}");
         // And another is not even started.
         let next = site.start(runtime, "next", &profile, "echo started");
         assert!(!site.finish("next", next).contains("started"));

@@ -57,8 +57,8 @@ pub struct Options {
 #[derive(Debug)]
 struct Connection {
     stream: OwnedFd,
-    /// The runtime's process.
-    peer: i32,
+    /// What the runtime's parent calls the container. The runtime may have ended when it has been heard.
+    name: Option<String>,
     incoming: Incoming,
     deadline: Instant,
 }
@@ -150,7 +150,7 @@ impl Agent {
             // Inside of an engine's user namespace its user is root, and the same to us.
             Ok(peer) if peer.uid() == Uid::effective().as_raw() => self.connections.push(Connection {
                 stream,
-                peer: peer.pid(),
+                name: process::told_to_conmon(peer.pid()),
                 incoming: Incoming::default(),
                 deadline: Instant::now() + DEADLINE,
             }),
@@ -171,14 +171,14 @@ impl Agent {
             match heard {
                 Ok(None) if now < connection.deadline => self.connections.push(connection),
                 Ok(None) => self.note(None, Event::Refused("the runtime did not say in time which container it is")),
-                Ok(Some((state, listener))) => self.arrive(&state, listener, connection.peer),
+                Ok(Some((state, listener))) => self.arrive(&state, listener, connection.name),
                 Err(why) => self.note(None, Event::Refused(&why)),
             }
         }
     }
 
     /// A runtime has said which container it has a listener of.
-    fn arrive(&mut self, state: &ProcessState, listener: OwnedFd, peer: i32) {
+    fn arrive(&mut self, state: &ProcessState, listener: OwnedFd, name: Option<String>) {
         let known = |container: &&Container| container.id == state.state.id;
         let nameless = || Container { id: state.state.id.clone(), ..Container::default() };
         // crun does not know the number of a process that enters a container: its word for which one has to do.
@@ -199,7 +199,7 @@ impl Agent {
             let container = container.unwrap_or_else(nameless);
             return self.note(Some(&container), Event::Refused("its process has ended"));
         };
-        let container = container.unwrap_or_else(|| process::container(&state.state, &process, peer));
+        let container = container.unwrap_or_else(|| process::container(&state.state, &process, name));
         match self.policy(&state.metadata) {
             Ok(policy) => self.arrivals.push(Arrival::new(container, policy, process, listener)),
             Err(failure) => self.note(Some(&container), Event::Refused(&failure.to_string())),

@@ -186,19 +186,15 @@ impl<P: Listener> Pool<P> {
 
     /// Answers a call that must not be done twice, even if its caller was gone and comes again.
     fn answer_once(&self, untold: &Untold, notification: Notification, task: &Task<P>) {
-        let call = Call {
-            number: notification.number,
-            registers: notification.registers,
-            instruction_pointer: notification.instruction_pointer,
-        };
+        let number = usize::try_from(notification.number).unwrap_or(usize::MAX);
+        let call = Call::of(&notification, self.shared.dispatch.arguments(number));
         match untold.begin(notification.tid, &call, task) {
-            Begin::Gone => {}
-            Begin::Done(value) => {
-                // As it was kept, it stays until it has been heard.
-                if self.tell(notification, value, task) == Told::Heard {
-                    untold.end(notification.tid, None);
-                }
-            }
+            Begin::Gone => untold.saw_interruption(),
+            Begin::Done(value) => match self.tell(untold, notification, value, task) {
+                Told::Heard => untold.end(notification.tid, None),
+                Told::Perhaps => untold.gave_again(notification.tid),
+                Told::Unheard => {}
+            },
             Begin::Do => {
                 let began = task.began();
                 task.keep_what_is_read();
@@ -208,8 +204,8 @@ impl<P: Listener> Pool<P> {
                     self.give(notification, response, task);
                     return untold.end(notification.tid, None);
                 };
-                let told = self.tell(notification, value, task);
-                let reads = untold.meant(call.number, task.what_was_read());
+                let told = self.tell(untold, notification, value, task);
+                let reads = untold.meant(notification.number, task.what_was_read());
                 let kept = began.map(|began| Kept { call, reads, began, value, until: None });
                 let kept = match told {
                     Told::Heard => None,
@@ -222,12 +218,14 @@ impl<P: Listener> Pool<P> {
     }
 
     /// Gives an answer, and finds out whether it was heard.
-    fn tell(&self, notification: Notification, value: i64, task: &Task<P>) -> Told {
-        let before = task.is_called_away();
-        let told = self.respond(notification, Response::Reply(Reply::Return(value)), task);
-        match told {
-            Err(Errno::ENOENT) => Told::Unheard,
-            _ if before || task.is_called_away() => Told::Perhaps,
+    fn tell(&self, untold: &Untold, notification: Notification, value: i64, task: &Task<P>) -> Told {
+        let called_away = task.is_called_away();
+        match self.respond(notification, Response::Reply(Reply::Return(value)), task) {
+            Err(Errno::ENOENT) => {
+                untold.saw_interruption();
+                Told::Unheard
+            }
+            _ if called_away || untold.is_restless() || task.is_called_away() => Told::Perhaps,
             _ => Told::Heard,
         }
     }

@@ -9,15 +9,18 @@
 //!
 //! Only success is kept: what failed has done nothing, and may be tried again.
 //!
-//! The kernel does not say so either when a signal comes in the moment of the answer: it takes the answer, and the caller goes without
-//! it. An answer that was given while a signal was pending is therefore kept for a moment too. What is left is a signal that comes and is
-//! delivered between two looks, some microseconds apart.
+//! The kernel does not say so when a signal comes in the moment of the answer: it takes the answer, and the caller goes without
+//! it. So where signals interrupt calls at all, an answer is kept for a moment even if it seems to have been heard. A thread that
+//! makes the very same call twice within that moment is then answered twice and served once: where it unmounts until there is
+//! nothing left it goes on until the moment is over.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use syscalls::abi::Arch;
+
+use crate::platform::Notification;
 
 /// Calls that do something which a second time would be something else, and whose arguments in memory are strings.
 const WITH_STRINGS: &[&str] = &["mknod", "mknodat", "mount", "pivot_root", "umount2"];
@@ -26,19 +29,27 @@ const WITH_STRUCTURES: &[&str] = &["adjtimex", "clock_adjtime"];
 /// Threads for which something is kept, at most.
 const MOST: usize = 1024;
 /// How long an answer is kept that may have been heard: a call that is started anew comes at once.
-const MOMENT: Duration = Duration::from_millis(200);
+const MOMENT: Duration = Duration::from_millis(100);
+/// How long after a call was interrupted the next may be.
+const UNREST: Duration = Duration::from_secs(5);
 /// How long to wait until the caller is looked at again.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A call, as its registers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// Its number.
-    pub number: i32,
-    /// Its arguments.
-    pub registers: [u64; 6],
-    /// Where it was made.
-    pub instruction_pointer: u64,
+    number: i32,
+    registers: [u64; 6],
+    instruction_pointer: u64,
+}
+
+impl Call {
+    /// That of a notification. Registers that are no arguments of it do not count: they are anything.
+    pub fn of(notification: &Notification, arguments: usize) -> Self {
+        let mut registers = notification.registers;
+        registers[arguments.min(6)..].fill(0);
+        Self { number: notification.number, registers, instruction_pointer: notification.instruction_pointer }
+    }
 }
 
 /// A piece of the caller's memory, and what was in it.
@@ -102,6 +113,8 @@ pub struct Untold {
     with_strings: Vec<i32>,
     with_structures: Vec<i32>,
     threads: Mutex<HashMap<i32, State>>,
+    /// When a call was last interrupted.
+    interrupted: Mutex<Option<Instant>>,
     ended: Condvar,
 }
 
@@ -116,6 +129,7 @@ impl Untold {
             with_strings: numbers(WITH_STRINGS),
             with_structures: numbers(WITH_STRUCTURES),
             threads: Mutex::default(),
+            interrupted: Mutex::default(),
             ended: Condvar::new(),
         }
     }
@@ -123,6 +137,25 @@ impl Untold {
     /// Whether a call is one of those.
     pub fn is_about(&self, number: i32) -> bool {
         self.with_strings.contains(&number) || self.with_structures.contains(&number)
+    }
+
+    /// A call was interrupted by a signal.
+    pub fn saw_interruption(&self) {
+        *self.interrupted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether signals interrupt calls these days.
+    pub fn is_restless(&self) -> bool {
+        let last = *self.interrupted.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() < UNREST)
+    }
+
+    /// An answer that was kept has been given, and perhaps not been heard.
+    pub fn gave_again(&self, tid: i32) {
+        if let Some(State::Kept(kept)) = self.threads().get_mut(&tid) {
+            // Not longer each time: who makes the call over and over must get through.
+            kept.until.get_or_insert_with(|| Instant::now() + MOMENT);
+        }
     }
 
     /// What of the memory that was read for a call belongs to it: what stands behind a string is anything.
@@ -256,6 +289,30 @@ mod tests {
         assert_eq!(untold.begin(7, &call(1), &caller("/a")), Begin::Done(0));
         thread::sleep(MOMENT);
         assert_eq!(untold.begin(7, &call(1), &caller("/a")), Begin::Do);
+    }
+
+    #[test]
+    fn registers_that_are_no_arguments_do_not_count() {
+        let call = |last| {
+            let registers = [1, 2, 3, 4, 5, last];
+            Call::of(&Notification { id: 0, tid: 7, number: 165, registers, instruction_pointer: 9 }, 5)
+        };
+        assert_eq!(call(6), call(7));
+    }
+
+    #[test]
+    fn unrest_is_noticed_and_who_insists_gets_through() {
+        let untold = Untold::new();
+        assert!(!untold.is_restless());
+        untold.saw_interruption();
+        assert!(untold.is_restless());
+        assert_eq!(untold.begin(7, &call(1), &caller("/a")), Begin::Do);
+        untold.end(7, kept("/a"));
+        let until = Instant::now() + 2 * MOMENT;
+        while untold.begin(7, &call(1), &caller("/a")) == Begin::Done(0) {
+            untold.gave_again(7);
+            assert!(Instant::now() < until);
+        }
     }
 
     #[test]

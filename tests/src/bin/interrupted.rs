@@ -65,6 +65,9 @@ fn main() {
         let device_made =
             again(|| mknod(device.as_str(), SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 3)));
         set_timer(0);
+        if made.is_err() || device_made.is_err() {
+            println!("round {round}: mount {made:?}, mknod {device_made:?}");
+        }
         refused += u32::from(made.is_err()) + u32::from(device_made.is_err());
         let (mounts, devices) = (mounted(&place), mounted(&device));
         twice += u32::from(mounts > 1) + u32::from(devices > 1);
@@ -78,7 +81,9 @@ fn main() {
         missing += u32::from(mounts == 2 && mounted(&place) == 0);
         while umount2(place.as_str(), MntFlags::empty()).is_ok() {}
         while umount2(device.as_str(), MntFlags::empty()).is_ok() {}
-        let _ = std::fs::remove_file(&device);
+        if let Err(e) = std::fs::remove_file(&device) {
+            println!("remove {round} {e}");
+        }
     }
     let signals = SIGNALS.load(Ordering::Relaxed);
     println!("calls {calls} signals {signals} twice {twice} refused {refused} missing {missing}");

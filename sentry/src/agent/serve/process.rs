@@ -86,12 +86,13 @@ fn status(pid: i32, key: &str) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix(key)).map(|value| value.trim().to_owned())
 }
 
-/// What is known of the container that `process` is the first of, by its runtime, whose process is `peer`.
-pub fn container(state: &State, process: &Process, peer: i32) -> Container {
+/// What is known of the container that `process` is the first of. `told` is the name that its runtime's parent knew.
+pub fn container(state: &State, process: &Process, told: Option<String>) -> Container {
     let config = Config::read(&state.bundle);
     Container {
         id: state.id.clone(),
-        name: name(state).or_else(|| told_to_conmon(peer)),
+        // A runtime that has ended leaves the process to the same parent.
+        name: name(state).or(told).or_else(|| told_to_conmon(process.pid)),
         bundle: state.bundle.clone(),
         annotations: state.annotations.clone(),
         rootfs: state.bundle.join(&config.root.path),
@@ -112,10 +113,9 @@ fn name(state: &State) -> Option<String> {
     KEYS.iter().find_map(|key| state.annotations.get(*key)).filter(|name| !name.is_empty()).cloned()
 }
 
-/// The name that podman gave its monitor of the container, which is the runtime's parent: podman writes it nowhere else that the
-/// runtime passes on.
-fn told_to_conmon(peer: i32) -> Option<String> {
-    let mut pid = peer;
+/// The name that podman gave its monitor of the container, which is the parent of the runtime `pid`: podman writes it nowhere else
+/// that the runtime passes on.
+pub fn told_to_conmon(mut pid: i32) -> Option<String> {
     for _ in 0..GENERATIONS {
         pid = status(pid, "PPid:")?.parse().ok().filter(|parent| *parent > 1)?;
         if status(pid, "Name:")? == "conmon" {
