@@ -203,9 +203,12 @@ impl Groups {
         }
         if let Some(cpu) = resources.cpu() {
             if unified::wants_cpu(cpu) {
-                match self.of("cpu")? {
-                    (group, true) => unified::cpu(group, cpu)?,
-                    (group, false) => legacy::cpu(group, cpu)?,
+                match self.of("cpu") {
+                    Ok((group, true)) => unified::cpu(group, cpu)?,
+                    Ok((group, false)) => legacy::cpu(group, cpu)?,
+                    // containerd gives everybody the usual weight, which promises nothing.
+                    Err(failure) if !unified::caps_cpu(cpu) => warnings.push(failure.to_string()),
+                    Err(failure) => return Err(failure),
                 }
             }
             let sets = [("cpuset.cpus", cpu.cpus()), ("cpuset.mems", cpu.mems())];
