@@ -10,7 +10,9 @@ fn destination() -> Destination {
 /// The profile as libseccomp takes it, to be run by ourselves: it asks nobody, so what would be asked about is a trap.
 fn compiled(text: &str) -> Vec<Instruction> {
     let mut profile: serde_json::Value = serde_json::from_str(text).unwrap();
-    profile.as_object_mut().unwrap().remove("listenerPath");
+    for key in ["listenerPath", "listenerMetadata"] {
+        profile.as_object_mut().unwrap().remove(key);
+    }
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), profile.to_string().replace("SCMP_ACT_NOTIFY", "SCMP_ACT_TRAP")).unwrap();
     crate::monitor::profile::load(file.path()).unwrap()
