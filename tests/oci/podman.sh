@@ -677,7 +677,7 @@ check_debian_users() {
     is 'fred fred:mail 2750' "$(p run --rm debian sh -c 'useradd -m fred && install -o fred -g mail -m 2750 -d /srv/fred && su fred -c "id -un" && stat -c "%U:%G %a" /srv/fred' | tr '\n' ' ' | sed 's/ $//')"
 }
 
-for each in $(sed -n 's/^check_\([a-z0-9_]*\)() .*/\1/p' "$0"); do
+for each in $(sed -n 's/^check_\([a-z0-9_]*\)() .*/\1/p' "$self"); do
     failures_before=$failed
     check "$each"
     # What a failed check left must not be another's failure.
