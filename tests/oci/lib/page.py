@@ -7,13 +7,20 @@ import sys
 TRIALS = {"podman": "podman, conmon, buildah", "containerd": "containerd, ctr", "docker": "docker", "kubernetes": "a pod over CRI"}
 
 
+def place(path, trials, runtimes):
+    trial, runtime, user = os.path.basename(path).split("--")
+    return trials.index(trial), user, runtimes.index(runtime)
+
+
 def main():
     print("# Engines\n")
     print("What passes under which engine, over each runtime, on one machine: a count of the named checks of `tests/oci/*.sh`.")
     print("What a check was skipped for, the host lacks. This page is made by `tests/oci/engines.sh`.\n")
     print("| engine | runtime | as | passed | failed | skipped |\n|---|---|---|---:|---:|---:|")
     told = []
-    for path in sys.argv[1:]:
+    order = list(TRIALS)
+    runtimes = ["sentry-oci", "runc", "crun"]
+    for path in sorted(sys.argv[1:], key=lambda path: place(path, order, runtimes)):
         trial, runtime, user = os.path.basename(path).split("--")
         with open(path) as file:
             text = file.read()
