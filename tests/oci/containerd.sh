@@ -230,7 +230,7 @@ check_nothing_left() {
     is '' "$(c containers ls -q)"
 }
 
-for each in $(sed -n 's/^check_\([a-z0-9_]*\)() .*/\1/p' "$0"); do
+for each in $(sed -n 's/^check_\([a-z0-9_]*\)() .*/\1/p' "$self"); do
     failures_before=$failed
     check "$each"
     [ $failed = $failures_before ] || clear

@@ -193,7 +193,7 @@ check_build() {
     is result "$(d run --rm built)"
 }
 
-for each in $(sed -n 's/^check_\([a-z0-9_]*\)() .*/\1/p' "$0"); do
+for each in $(sed -n 's/^check_\([a-z0-9_]*\)() .*/\1/p' "$self"); do
     failures_before=$failed
     check "$each"
     [ $failed = $failures_before ] || clear

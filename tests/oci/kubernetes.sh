@@ -104,7 +104,7 @@ check_pod_ends() {
     is '' "$(c tasks ls -q)"
 }
 
-for each in $(sed -n 's/^check_\([a-z0-9_]*\)() .*/\1/p' "$0"); do
+for each in $(sed -n 's/^check_\([a-z0-9_]*\)() .*/\1/p' "$self"); do
     check "$each"
 done
 summary

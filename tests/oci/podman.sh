@@ -610,6 +610,36 @@ check_nested() {
     is nested "$(p --runtime "$outer" run --rm --privileged --rootfs "$home/inner/rootfs" sh -c "R=$kind;"'cd /root && mkdir -p b/rootfs/bin && cp /bin/busybox b/rootfs/bin/sh && cd b && $R spec && sed -i "s/\"terminal\": true/\"terminal\": false/; s/\"sh\"/\"sh\",\"-c\",\"echo nested\"/" config.json && $R --root /tmp/r run inner' 2>"$work/out")" || { cat "$work/out"; return 1; }
 }
 
+# --- What only ours adds: the sentry's answers, and who may choose them.
+ours() { [ "$kind" = sentry-oci ] || skip 'about sentry oci'; }
+check_mounts_inside() {
+    ours
+    is tmpfs "$(p run --rm --cap-add sys_admin box sh -c 'mount -t tmpfs none /tmp && stat -f -c %T /tmp')"
+    exits 1 p run --rm --cap-add sys_admin box mount -t debugfs none /tmp
+}
+check_makes_null() {
+    ours
+    is 'c 1:3' "$(p run --rm --cap-add mknod box sh -c 'mknod /root/null c 1 3 && echo x >/root/null && stat -c "%F %t:%T" /root/null' | sed 's/character special file/c/')"
+    exits 1 p run --rm --cap-add mknod box mknod /tmp/disk b 8 0
+}
+check_own_clock() {
+    ours
+    now=$(date +%s)
+    there=$(p run --rm --annotation dev.sentry.clock=+3d box date +%s)
+    [ $((there - now)) -ge 259199 ] && [ $((there - now)) -le 259230 ]
+}
+check_policies() {
+    ours
+    exits 1 p run --rm --cap-add sys_admin --annotation dev.sentry.policy=plain box mount -t tmpfs none /tmp
+    is ok "$(p run --rm --annotation dev.sentry.policy=strict box echo ok)"
+    is 'uid=1000 1' "$(p run --rm --user fred --annotation dev.sentry.policy=judge box sh -c 'id | cut -d "(" -f 1; awk "/^NoNewPrivs/{print \$2}" /proc/self/status' | tr '\n' ' ' | sed 's/ $//')"
+    p run -d --name judged --annotation dev.sentry.policy=judge box sleep 100
+    is in "$(p exec judged echo in)"
+    p rm -ft0 judged
+    like '*there is no policy*' "$(p run --rm --annotation dev.sentry.policy=mine box true 2>&1)"
+    like '*there is no annotation*' "$(p run --rm --annotation dev.sentry.polcy=plain box true 2>&1)"
+}
+
 # --- A whole system, with --long: what apt, python and gcc ask of a kernel.
 check_debian() {
     [ $long = yes ] || skip 'only with --long'
@@ -647,7 +677,7 @@ check_debian_users() {
     is 'fred fred:mail 2750' "$(p run --rm debian sh -c 'useradd -m fred && install -o fred -g mail -m 2750 -d /srv/fred && su fred -c "id -un" && stat -c "%U:%G %a" /srv/fred' | tr '\n' ' ' | sed 's/ $//')"
 }
 
-for each in $(sed -n 's/^check_\([a-z0-9_]*\)() .*/\1/p' "$0"); do
+for each in $(sed -n 's/^check_\([a-z0-9_]*\)() .*/\1/p' "$self"); do
     failures_before=$failed
     check "$each"
     # What a failed check left must not be another's failure.

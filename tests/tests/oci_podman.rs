@@ -62,5 +62,8 @@ fn podman_has_files_and_rights() {
 
 #[test]
 fn podman_builds_and_shares() {
-    podman("builds", "build pod hooks healthcheck init pid_host top inspect no_runtime_dir left_overs");
+    podman(
+        "builds",
+        "build pod hooks healthcheck init pid_host top inspect no_runtime_dir left_overs mounts_inside makes_null own_clock policies",
+    );
 }

@@ -285,6 +285,10 @@ pub fn enter(
     sys::close_on_exec_from(3 + entry.preserved).step(|| "mark descriptors to be closed")?;
     label::apply(process, proc)?;
     let context = ProcessContext { proc, no_new_keyring: entry.no_new_keyring };
-    let warnings = super::become_process(process, context, &mut || seccomp::load(filters, keeper))?;
+    let mut process = process.clone();
+    if seccomp::is_narrow(filters.main) {
+        process.set_no_new_privileges(Some(true));
+    }
+    let warnings = super::become_process(&process, context, &mut || seccomp::load(filters, keeper))?;
     Ok((program, warnings))
 }

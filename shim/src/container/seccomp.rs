@@ -1,13 +1,15 @@
 //! The filters of a container's process: ours, whose listener goes to the keeper, and the container's own profile.
 //!
 //! Of two verdicts the kernel takes the stricter one, in whatever order the filters were loaded. Ours comes first, so that
-//! a profile that forbids `sendmsg` or `seccomp` does not keep us from handing the listener over.
+//! a profile that forbids `sendmsg` or `seccomp` does not keep us from handing the listener over; but not if ours is so
+//! narrow that no other could be loaded after it.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
-use syscalls::filter::Instruction;
+use syscalls::abi::Arch;
+use syscalls::filter::{Instruction, SeccompData, ret, simulate};
 
 use crate::failure::{Failure, Step};
 use crate::{filter, keeper, sys};
@@ -23,12 +25,31 @@ pub struct Filters<'a> {
 
 /// Loads both; what the first traps is answered once this returns.
 pub fn load(filters: &Filters, keeper: BorrowedFd) -> Result<(), Failure> {
-    let listener = listen(filters.main)?;
-    keeper::hand_over(keeper, listener)?;
-    if let Some((program, flags)) = filters.profile {
-        sys::load_filter(program, *flags).step(|| "load the container's seccomp profile")?;
+    let profile = || match filters.profile {
+        Some((program, flags)) => {
+            sys::load_filter(program, *flags).step(|| "load the container's seccomp profile").map(drop)
+        }
+        None => Ok(()),
+    };
+    let narrow = is_narrow(filters.main);
+    if narrow {
+        profile()?;
     }
-    Ok(())
+    keeper::hand_over(keeper, listen(filters.main)?)?;
+    if narrow { Ok(()) } else { profile() }
+}
+
+/// Whether a program has calls for its work only: none to change its rights or load a filter. It must have its rights, and
+/// keep them (`no_new_privs`), before its filter holds.
+pub fn is_narrow(main: &[Instruction]) -> bool {
+    let arch = Arch::native();
+    let call = SeccompData {
+        nr: u32::try_from(libc::SYS_seccomp).unwrap_or_default(),
+        arch: arch.audit(),
+        instruction_pointer: 0,
+        args: [libc::SECCOMP_SET_MODE_FILTER.into(), 0, 0, 0, 0, 0],
+    };
+    simulate(main, &call) != ret::ALLOW
 }
 
 fn listen(program: &[Instruction]) -> Result<OwnedFd, Failure> {

@@ -35,7 +35,7 @@ crate::syscalls! {
     /// Makes a file, FIFO, socket file or whiteout.
     /// Fails with `EPERM` for devices and when set-id bits are asked for.
     /// In a container null, zero, full, random, urandom and tty can be made by its root, everything else but devices by whom the kernel lets.
-    /// Limit: in a container that has a user namespace of its own such a device is an empty file with the one in `/dev` mounted on it: its permissions and owner are those of the one in `/dev`, and it is unmounted before it is removed (until then `EBUSY`).
+    /// Limit: in a container that has a user namespace of its own such a device is an empty file with the one in `/dev` mounted on it: its permissions and owner are those of the one in `/dev`, and it is unmounted before it is removed (until then `EBUSY`); in a directory with the sticky bit that all may write, opening it with `O_CREAT` is refused by the kernel.
     /// Limit: under `--fake-root` a device is an empty regular file that is told to be one; only numbers that the sandbox has itself can be opened, and directory listings show a regular file.
     mknod(path: PathPtr, mode: Mode, device: Device) File Default Filter(MKNOD) {
         FakeRoot => Emulate(mknod),

@@ -5,6 +5,7 @@
 # it as SKIP. Nothing here is about one runtime only, so that a check can be validated on runc and crun.
 
 user=sentry-test
+self=$(realpath "$0")
 passed=0 failed=0 skipped=0
 failures=
 
@@ -80,6 +81,8 @@ own_place() {
         chown $user: "$work" "$home" "$runtime_dir"
     fi
     chmod 755 "$work"
+    # A monitor may leave files where it was started.
+    cd "$work"
 }
 
 # Ends what runs on for these trials (the process that keeps podman's user namespace, a conmon that lost its container):

@@ -20,7 +20,7 @@ fn a_limit_that_cannot_hold_is_an_error_and_its_absence_none() {
         serde_json::from_str(&text).unwrap()
     };
     let wish = Wish { disabled: true, rootless: true, ..Wish::default() };
-    let idle = r#"{"memory": {}, "cpu": {"shares": 0}, "pids": {"limit": 0}, "blockIO": {"weight": 0},
+    let idle = r#"{"memory": {}, "cpu": {"shares": 1024}, "pids": {"limit": 0}, "blockIO": {"weight": 0},
                    "devices": [{"allow": false, "access": "rwm"}]}"#;
     assert!(Groups::make(&with(idle), "x", wish, &mut warnings).is_ok());
     for asked in [
