@@ -20,7 +20,7 @@ use crate::sys::{self, MountAttributes};
 const COVER: u64 = sys::READ_ONLY | sys::NO_SUID | sys::NO_DEV | sys::NO_EXEC;
 
 /// What is there to be covered; `None` if nothing is.
-fn find(root: &Root, path: &Path) -> Result<Option<OwnedFd>, Failure> {
+pub(super) fn find(root: &Root, path: &Path) -> Result<Option<OwnedFd>, Failure> {
     match root.open(path, libc::O_PATH) {
         Ok(found) => Ok(Some(found)),
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),

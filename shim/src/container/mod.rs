@@ -13,6 +13,7 @@ mod devices;
 pub mod exec;
 mod groups;
 pub mod hooks;
+mod hosts;
 mod idmap;
 mod label;
 pub mod launch;
@@ -131,6 +132,7 @@ pub fn prepare(
 
     before_pivot()?;
     pivot::enter(&root, context.no_pivot)?;
+    hosts::keep(&root, spec, &proc)?;
     if let Some(linux) = linux {
         for path in linux.readonly_paths().iter().flatten() {
             masks::freeze(&root, Path::new(path))?;

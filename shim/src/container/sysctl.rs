@@ -7,7 +7,7 @@ use super::proc::Proc;
 use crate::failure::{Failure, Step};
 
 /// Those of the ipc namespace beside `fs.mqueue.*`.
-const OF_IPC: [&str; 9] = [
+pub(super) const OF_IPC: [&str; 9] = [
     "kernel.msgmax",
     "kernel.msgmnb",
     "kernel.msgmni",

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use nix::libc;
+use nix::mount::{MsFlags, mount};
 use nix::unistd::{Gid, Pid, Uid};
 use oci_spec::runtime::Spec;
 use shim::container::program::Program;
@@ -35,6 +36,11 @@ fn start(spec: &Spec, bundle: &Path, user_namespace: bool) -> Result<u8, Failure
     if has(oci_spec::runtime::LinuxNamespaceType::Network) {
         flags |= libc::CLONE_NEWNET;
     }
+    if annotated(spec, "shared-host") {
+        sys::unshare(libc::CLONE_NEWNS).step(|| "make the host's mounts our own")?;
+        let none: Option<&str> = None;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SHARED, none).step(|| "share the host's mounts")?;
+    }
     let made = sources(spec, bundle)?;
     if user_namespace {
         flags |= libc::CLONE_NEWUSER;
@@ -60,12 +66,16 @@ fn start(spec: &Spec, bundle: &Path, user_namespace: bool) -> Result<u8, Failure
     }
 }
 
+fn annotated(spec: &Spec, name: &str) -> bool {
+    spec.annotations().as_ref().is_some_and(|all| all.contains_key(name))
+}
+
 fn inner(spec: &Spec, bundle: &Path, sources: Vec<(usize, std::os::fd::OwnedFd)>) -> Result<(), Failure> {
     let process = spec.process().clone().unwrap();
     let context = Context {
         rootfs: bundle.join(spec.root().as_ref().unwrap().path()),
         terminal: process.terminal().unwrap_or(false),
-        no_pivot: spec.annotations().as_ref().is_some_and(|all| all.contains_key("no-pivot")),
+        no_pivot: annotated(spec, "no-pivot"),
         sources,
         ..Context::default()
     };

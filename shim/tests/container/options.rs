@@ -20,6 +20,7 @@ pub const CASES: &[Case] = &[
     ("overlay", overlay),
     ("a_relative_source_is_the_bundles", relative),
     ("mapped_ids", mapped),
+    ("what_is_mounted_inside_stays_inside", outside),
     ("cgroup_without_groups", cgroup),
 ];
 
@@ -271,6 +272,24 @@ fn mapped(by: By) {
         By::Root => assert_eq!(out, "4000:4000\n"),
         By::User => assert!(out.starts_with("FAILED") && out.contains("map the ids of"), "{out}"),
     }
+}
+
+/// A copy of the caller's mount that is its peer would show outside what is mounted inside.
+fn outside(by: By) {
+    if by == By::User {
+        return; // No id may be mapped, and nothing is made outside.
+    }
+    let mut bundle = Bundle::new(by);
+    fs::create_dir_all(bundle.host().join("volume")).unwrap();
+    bundle.mount("/v", "bind", "volume", &["bind", "idmap"]);
+    let mapping = serde_json::json!([{ "containerID": 0, "hostID": 4000, "size": 10 }]);
+    let mount = bundle.config["mounts"].as_array_mut().unwrap().last_mut().unwrap();
+    mount["uidMappings"] = mapping.clone();
+    mount["gidMappings"] = mapping;
+    bundle.config["annotations"] = serde_json::json!({ "shared-host": "" });
+    let out = bundle.run("cat /proc/self/mountinfo");
+    let line = mount_at(&out, "/v");
+    assert!(!line.contains(" shared:"), "{line}");
 }
 
 fn cgroup(by: By) {

@@ -9,6 +9,7 @@ use crate::{Bundle, By, Case, mount_at, options_of};
 pub const CASES: &[Case] = &[
     ("default_devices_are_the_real_ones", default_devices),
     ("masked_and_readonly_paths", covers),
+    ("settings_of_the_host_stay", settings),
     ("a_readonly_root", readonly_root),
     ("the_callers_root_is_gone", callers_root),
     ("no_pivot_moves_the_root", no_pivot),
@@ -53,6 +54,21 @@ fn covers(by: By) {
     assert!(cover.contains(" - tmpfs ") && options_of(cover).contains(&"ro"), "{cover}");
 }
 
+fn settings(by: By) {
+    let out = Bundle::new(by).run(
+        "for name in sys/kernel/core_pattern sys/kernel/printk_delay sys/vm/swappiness; do \
+         (: >>/proc/$name) && echo open $name; done; \
+         for name in net/ipv4/ip_forward kernel/shmmax kernel/hostname fs/mqueue/msg_max; do \
+         (: >>/proc/sys/$name) && echo own $name; done",
+    );
+    assert!(!out.contains("open"), "{out}");
+    // In a user namespace the kernel refuses by itself.
+    if by == By::Root {
+        assert_eq!(out.matches("Read-only file system").count(), 3, "{out}");
+        assert_eq!(out.matches("own ").count(), 4, "{out}");
+    }
+}
+
 fn readonly_root(by: By) {
     let mut bundle = Bundle::new(by);
     bundle.config["root"]["readonly"] = true.into();
@@ -66,11 +82,16 @@ fn callers_root(by: By) {
     let mut bundle = Bundle::new(by);
     let out = bundle.run("ls -A / /..; ls -A /proc/1/root; cat /proc/self/mountinfo; ls -l /proc/self/fd");
     assert!(!out.contains("home") && !out.contains("/usr"), "{out}");
-    let mounts: Vec<&str> = out.lines().filter(|line| line.contains(" - ")).collect();
+    // Without what covers the host's settings.
+    let mounts: Vec<&str> = out.lines().filter(|line| line.contains(" - ") && !line.contains(" /proc/")).collect();
     assert!(mounts.iter().all(|line| !line.contains("/sys/fs")), "{out}");
     // Root, proc, dev, and in a user namespace six devices.
     assert_eq!(mounts.len(), if by == By::Root { 3 } else { 9 }, "{out}");
-    assert!(!out.contains("/proc/sys") && !out.contains("socket:"), "no descriptor of the caller's: {out}");
+    let descriptors = out.lines().filter(|line| line.contains(" -> ")).collect::<String>();
+    assert!(
+        !descriptors.contains("/proc/sys") && !descriptors.contains("socket:"),
+        "no descriptor of the caller's: {out}"
+    );
 }
 
 fn no_pivot(by: By) {
