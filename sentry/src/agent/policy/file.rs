@@ -185,8 +185,14 @@ fn text(place: &Path) -> Result<Option<String>, Failure> {
     let file = match File::open(place) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        // An ordinary user's HOME may be nobody's to look into, as that of services is.
-        Err(error) if error.kind() == ErrorKind::PermissionDenied && place != Path::new(SYSTEM) => return Ok(None),
+        // An ordinary user's HOME may be nobody's to look into, as that of services is. A file that is there counts.
+        Err(error)
+            if error.kind() == ErrorKind::PermissionDenied
+                && place != Path::new(SYSTEM)
+                && place.symlink_metadata().is_err() =>
+        {
+            return Ok(None);
+        }
         Err(error) => return Err(failed(error)),
     };
     let meta = file.metadata().map_err(failed)?;

@@ -124,7 +124,13 @@ impl Groups {
         match make_all(place, &group) {
             Ok(existed) => {
                 if existed && has_processes(&group) {
-                    warnings.push(format!("the control group {} has processes already", group.display()));
+                    // They would be frozen, counted and killed with the container.
+                    let _ = self.remove();
+                    return Err(Failure::check_text(format!(
+                        "the control group {} has processes already",
+                        group.display()
+                    ))
+                    .remedy("give the container a linux.cgroupsPath of its own"));
                 }
                 let controllers = place.controllers.clone();
                 self.hierarchies.push(Hierarchy { controllers, mount: place.mount.clone(), group });

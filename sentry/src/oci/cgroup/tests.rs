@@ -96,6 +96,11 @@ fn a_container_lives_and_dies_in_its_groups() {
         let membership = fs::read_to_string(format!("/proc/{}/cgroup", sleeper.pid())).unwrap();
         assert_eq!(membership.matches(&path).count(), places.len(), "{membership}");
 
+        // They are nobody else's: whose start fails would take them along.
+        let other = Groups::make_in(&places, &spec(&path, rules), "y", Wish::default(), &mut warnings).unwrap_err();
+        assert!(other.to_string().contains("has processes already"), "{other}");
+        assert_eq!(groups.processes(), [sleeper.pid()]);
+
         assert!(!groups.is_frozen());
         groups.freeze().unwrap();
         assert!(groups.is_frozen());
