@@ -61,3 +61,8 @@ pub fn map_own_inner(identity: &Identity) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+/// Whether this is the map of ids of the initial user namespace: user_namespaces(7).
+pub fn is_initial_map(map: &str) -> bool {
+    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}

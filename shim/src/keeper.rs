@@ -106,8 +106,16 @@ pub fn send(channel: BorrowedFd, message: &[u8], files: &[BorrowedFd]) -> Result
 
 /// Receives one message and its descriptors; an empty one when nobody is left to send.
 pub fn receive(channel: BorrowedFd) -> Result<(Vec<u8>, Vec<OwnedFd>), Errno> {
-    let mut bytes = vec![0; LONGEST];
-    let mut space = nix::cmsg_space!([RawFd; MOST_FILES]);
+    receive_within::<MOST_FILES>(channel, LONGEST)
+}
+
+/// The same, of at most so many descriptors and bytes.
+pub(crate) fn receive_within<const FILES: usize>(
+    channel: BorrowedFd,
+    longest: usize,
+) -> Result<(Vec<u8>, Vec<OwnedFd>), Errno> {
+    let mut bytes = vec![0; longest];
+    let mut space = nix::cmsg_space!([RawFd; FILES]);
     let mut payload = [IoSliceMut::new(&mut bytes)];
     let received = loop {
         match recvmsg::<UnixAddr>(channel.as_raw_fd(), &mut payload, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {

@@ -18,6 +18,7 @@ pub mod landlock;
 pub mod limits;
 pub mod message;
 pub mod mounter;
+pub mod mountinfo;
 pub mod network;
 pub mod plan;
 mod ranges;

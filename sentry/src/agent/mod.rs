@@ -54,5 +54,5 @@ fn channel() -> Result<(OwnedFd, OwnedFd), Failure> {
 /// Whether this process is in the initial user namespace.
 pub fn is_in_initial_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+    shim::identity::is_initial_map(&map)
 }

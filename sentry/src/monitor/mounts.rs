@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use shim::mountinfo::unescaped;
+
 /// A mount of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mounted {
@@ -22,30 +24,10 @@ pub fn beneath(path: &Path) -> Vec<Mounted> {
 
 fn parse(line: &[u8]) -> Option<Mounted> {
     let mut fields = line.split(|byte| *byte == b' ');
-    let point = PathBuf::from(unescape(fields.nth(4)?));
+    let point = PathBuf::from(OsString::from_vec(unescaped(fields.nth(4)?)));
     // Optional fields end with a dash.
     fields.find(|field| *field == b"-")?;
     Some(Mounted { point, kind: String::from_utf8_lossy(fields.next()?).into_owned() })
-}
-
-/// Blanks, tabs, newlines and backslashes are written as three octal digits.
-fn unescape(field: &[u8]) -> OsString {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, tail @ ..] = rest {
-        let octal = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok();
-        match (first, tail.get(..3).and_then(octal)) {
-            (b'\\', Some(byte)) => {
-                bytes.push(byte);
-                rest = &tail[3..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    OsString::from_vec(bytes)
 }
 
 #[cfg(test)]

@@ -8,24 +8,20 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::Uid;
 use shim::failure::Failure;
+use shim::identity::is_initial_map;
 
 /// The default of `--root`.
 pub fn default_root() -> Result<PathBuf, Failure> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     let maps = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let own = Uid::effective().as_raw();
-    if own == 0 && is_initial(&maps) {
+    if own == 0 && is_initial_map(&maps) {
         return Ok(PathBuf::from("/run/sentry/oci"));
     }
     match runtime.filter(|path| path.is_dir()) {
         Some(path) => Ok(path.join("sentry/oci")),
         None => fall_back(Path::new("/tmp"), outside(own, &maps)),
     }
-}
-
-/// Whether these are the maps of the initial user namespace.
-pub fn is_initial(maps: &str) -> bool {
-    maps.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// The number that the user `own` has in the user namespace around this one: the same inside and outside of podman's.
@@ -68,7 +64,7 @@ mod tests {
         assert_eq!(outside(0, podman), 1001);
         assert_eq!(outside(2, podman), 100_001);
         assert_eq!(outside(1001, "0 0 4294967295\n"), 1001);
-        assert!(is_initial("         0          0 4294967295\n") && !is_initial(podman));
+        assert!(is_initial_map("         0          0 4294967295\n") && !is_initial_map(podman));
     }
 
     #[test]

@@ -52,7 +52,7 @@ fn is_unmapped(owner: u32) -> bool {
     let maps = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let overflow =
         std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok().and_then(|text| text.trim().parse().ok());
-    !super::place::is_initial(&maps) && overflow == Some(owner)
+    !shim::identity::is_initial_map(&maps) && overflow == Some(owner)
 }
 
 /// Whether we run from a copy already: what the environment says is believed of such a file only.

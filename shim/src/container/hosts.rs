@@ -16,6 +16,7 @@ use super::proc::{Proc, is_proc};
 use super::root::Root;
 use super::sysctl::OF_IPC;
 use crate::failure::{Failure, Step};
+use crate::identity::is_initial_map;
 use crate::sys;
 
 const SETTINGS: &str = "/proc/sys";
@@ -25,7 +26,7 @@ const HOSTS: [&str; 5] = [SETTINGS, "/proc/sysrq-trigger", "/proc/irq", "/proc/b
 /// Whether the caller's user ids are the host's.
 fn is_hosts(spec: &Spec, proc: &Proc) -> Result<bool, Failure> {
     let map = proc.read("self/uid_map").step(|| "read the map of user ids")?;
-    Ok(!has_namespace(spec, LinuxNamespaceType::User) && map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
+    Ok(!has_namespace(spec, LinuxNamespaceType::User) && is_initial_map(&map))
 }
 
 /// What below [`SETTINGS`] is the container's own.

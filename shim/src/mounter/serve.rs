@@ -1,12 +1,10 @@
 //! Takes orders, one after the other.
 
 use std::ffi::{CStr, CString};
-use std::io::IoSliceMut;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{chdir, fchdir, write};
@@ -16,6 +14,7 @@ use super::guard::Guard;
 use super::memory::Memory;
 use super::table::{self, Copy, Mount};
 use crate::failure::{Failure, Step};
+use crate::keeper::receive_within;
 use crate::plan::Mounting;
 use crate::sys;
 
@@ -256,20 +255,7 @@ fn queues() -> Option<OwnedFd> {
 
 /// One message and its descriptors. Empty: nobody is left to send one.
 fn receive(channel: BorrowedFd) -> Result<(Vec<u8>, Vec<OwnedFd>), Errno> {
-    let mut bytes = vec![0; size_of::<Order>() + LONGEST];
-    let mut space = nix::cmsg_space!([RawFd; MOST_FILES]);
-    let mut payload = [IoSliceMut::new(&mut bytes)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let received = recvmsg::<UnixAddr>(channel.as_raw_fd(), &mut payload, Some(&mut space), flags)?;
-    let length = received.bytes;
-    let mut files = Vec::new();
-    for message in received.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = message {
-            files.extend(fds.into_iter().map(sys::own_received));
-        }
-    }
-    bytes.truncate(length);
-    Ok((bytes, files))
+    receive_within::<MOST_FILES>(channel, size_of::<Order>() + LONGEST)
 }
 
 pub(super) fn answer(channel: BorrowedFd, result: Result<(), Errno>) {

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::libc;
 
+use crate::mountinfo::unescaped;
 use crate::sys;
 
 /// One line of `mountinfo`, see proc_pid_mountinfo(5).
@@ -46,26 +47,6 @@ pub(super) fn places(proc: &OwnedFd) -> Result<Vec<(Mount, Vec<u8>)>, Errno> {
     let place = |line: &[u8]| Some(unescaped(line.split(|byte| *byte == b' ').nth(4)?));
     let text = text(proc)?;
     Ok(text.split(|byte| *byte == b'\n').filter_map(|line| Some((parse(line)?, place(line)?))).collect())
-}
-
-/// Blanks, tabs, newlines and backslashes are written as three octal digits.
-fn unescaped(field: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, tail @ ..] = rest {
-        let octal = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok();
-        match (first, tail.get(..3).and_then(octal)) {
-            (b'\\', Some(byte)) => {
-                bytes.push(byte);
-                rest = &tail[3..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    bytes
 }
 
 fn parse(line: &[u8]) -> Option<Mount> {
