@@ -97,7 +97,7 @@ impl Groups {
                 groups.missing = Some("none are mounted".to_owned());
             }
             for place in found {
-                groups.make_one(place, &path, warnings)?;
+                groups.make_one(place, &path)?;
             }
         }
         if let Some(why) = groups.missing.as_deref().filter(|_| groups.hierarchies.is_empty() && !wish.disabled) {
@@ -113,12 +113,7 @@ impl Groups {
         }
     }
 
-    fn make_one(
-        &mut self,
-        place: &find::Place,
-        path: &path::GroupPath,
-        warnings: &mut Vec<String>,
-    ) -> Result<(), Failure> {
+    fn make_one(&mut self, place: &find::Place, path: &path::GroupPath) -> Result<(), Failure> {
         let group = path.in_hierarchy(place);
         let step = || format!("make the control group {}", group.display());
         match make_all(place, &group) {
