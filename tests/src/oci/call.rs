@@ -28,7 +28,9 @@ impl Stand {
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.runtime[0]);
         command.args(&self.runtime[1..]).arg("--root").arg(self.directory.join("state"));
-        command.stdin(Stdio::null()).current_dir(&self.directory);
+        // Not the null device: crun gives what it finds there to the container's user, and that one is the host's.
+        command.stdin(std::io::pipe().map_or_else(|_| Stdio::null(), |(empty, _)| empty.into()));
+        command.current_dir(&self.directory);
         command
     }
 
