@@ -54,23 +54,12 @@ without_cgroup=${SENTRY_OWN_USER:-}
 words="ctr --address $work/containerd.sock --namespace sentry-trial"
 
 clear() {
-    for task in $(c tasks ls -q 2>/dev/null); do
-        c tasks kill -s KILL "$task" >/dev/null 2>&1 || true
-        c tasks delete -f "$task" >/dev/null 2>&1 || true
-    done
+    clear_tasks
     for container in $(c containers ls -q 2>/dev/null); do
         c containers delete "$container" >/dev/null 2>&1 || true
     done
 }
-end() {
-    clear
-    kill "$daemon" 2>/dev/null || true
-    wait "$daemon" 2>/dev/null || true
-    tmux -S "$runtime_dir/tmux" kill-server >/dev/null 2>&1 || true
-    grep " $work/" /proc/self/mounts | cut -d ' ' -f 2 | sort -r | xargs -r umount -l || true
-    end_place
-}
-trap end EXIT
+trap end_daemon EXIT
 trap 'exit 1' INT TERM HUP
 
 busybox_root

@@ -43,15 +43,7 @@ clear() {
         d rm -f "$container" >/dev/null 2>&1 || true
     done
 }
-end() {
-    clear
-    kill "$daemon" 2>/dev/null || true
-    wait "$daemon" 2>/dev/null || true
-    tmux -S "$runtime_dir/tmux" kill-server >/dev/null 2>&1 || true
-    grep " $work/" /proc/self/mounts | cut -d ' ' -f 2 | sort -r | xargs -r umount -l || true
-    end_place
-}
-trap end EXIT
+trap end_daemon EXIT
 trap 'exit 1' INT TERM HUP
 
 busybox_root

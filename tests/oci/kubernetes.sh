@@ -48,18 +48,11 @@ containerd --config "$work/containerd.toml" >"$work/containerd.log" 2>&1 &
 daemon=$!
 c() { timeout -k 5 60 ctr --address "$work/containerd.sock" --namespace k8s.io "$@"; }
 
-end() {
+clear() {
     exec 8>&- || true
-    for task in $(c tasks ls -q 2>/dev/null); do
-        c tasks kill -s KILL "$task" >/dev/null 2>&1 || true
-        c tasks delete -f "$task" >/dev/null 2>&1 || true
-    done
-    kill "$daemon" 2>/dev/null || true
-    wait "$daemon" 2>/dev/null || true
-    grep " $work/" /proc/self/mounts | cut -d ' ' -f 2 | sort -r | xargs -r umount -l || true
-    end_place
+    clear_tasks
 }
-trap end EXIT
+trap end_daemon EXIT
 trap 'exit 1' INT TERM HUP
 
 busybox_root

@@ -84,10 +84,12 @@ fn a_copy_in_memory_leaves_nothing() {
 #[test]
 fn private_places_are_private() {
     let project = Project::new();
-    let run = Sandbox::new(&project)
-        .sh("ls -A /tmp ~ | grep -v project; echo x > /tmp/x; echo y > ~/y; df --output=target /scratch 2>&1");
-    assert!(!run.out.contains("sentry-tests"), "{}", run.out);
-    assert!(!std::path::Path::new("/tmp/x").exists() && !site().home.join("y").exists());
+    // A name that nobody else has on the host.
+    let name = format!("private-{}", std::process::id());
+    let script = format!("ls -A /tmp ~ | grep -v project; echo x > /tmp/{name} && echo y > ~/{name} && echo written");
+    let run = Sandbox::new(&project).sh(&script);
+    assert!(!run.out.contains("sentry-tests") && run.out.contains("written"), "{}", run.out);
+    assert!(!std::path::Path::new("/tmp").join(&name).exists() && !site().home.join(&name).exists());
     let run = Sandbox::new(&project).options(["--tmpfs", "/scratch:1M"]).sh("head -c 2000000 /dev/zero > /scratch/f");
     assert_ne!(run.code, 0);
 }

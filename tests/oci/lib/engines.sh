@@ -101,6 +101,24 @@ end_place() {
     echo "cannot remove $work" >&2
 }
 
+# The same where a daemon of our own, $daemon, has the containers: `clear` ends those, then it, then what it mounted.
+end_daemon() {
+    clear
+    kill "$daemon" 2>/dev/null || true
+    wait "$daemon" 2>/dev/null || true
+    tmux -S "$runtime_dir/tmux" kill-server >/dev/null 2>&1 || true
+    grep " $work/" /proc/self/mounts | cut -d ' ' -f 2 | sort -r | xargs -r umount -l || true
+    end_place
+}
+
+# Ends the containers of containerd, which is spoken to by the function c.
+clear_tasks() {
+    for task in $(c tasks ls -q 2>/dev/null); do
+        c tasks kill -s KILL "$task" >/dev/null 2>&1 || true
+        c tasks delete -f "$task" >/dev/null 2>&1 || true
+    done
+}
+
 # The whole of a system: one static program and the files that engines look for. Becomes $work/busybox and a tar of it.
 busybox_root() {
     root=$work/busybox
